@@ -1,0 +1,5 @@
+"""``python -m edge_qc``."""
+
+from edge_qc.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""Builds a station from a config and runs it: with the command line, the only place that names concrete adapters."""
+
+import logging
+import os
+import secrets
+import signal as posix
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from edge_qc.bundle import Bundle, load_bundle
+from edge_qc.capture.base import Camera
+from edge_qc.classify.litert import LiteRtClassifier
+from edge_qc.config import Broker, Config
+from edge_qc.domain import FileStamp
+from edge_qc.errors import ConfigError, SignalError
+from edge_qc.inspector import Inspector
+from edge_qc.installed import InstalledBundles
+from edge_qc.quality import check_quality
+from edge_qc.record.evidence import Evidence
+from edge_qc.record.outbox import Outbox
+from edge_qc.record.recorder import Recorder
+from edge_qc.record.store import Reader, Store
+from edge_qc.signal.mqtt import MqttSignal, NoSignal
+from edge_qc.station import Health, Identity, Station
+from edge_qc.trigger.every_frame import EveryFrame
+
+log = logging.getLogger(__name__)
+
+FIRST_CONNECTION_S = 1.0  # how long a start waits for the broker; a line that runs does not wait for it
+FIRST_CONNECTION_ONCE_S = 5.0
+FLUSH_S = 30.0
+DELIVERY_SILENCE_S = 5.0
+
+
+def run_station(config: Config, *, once: bool) -> int:
+    """Inspects until the source ends or the process is told to stop.
+
+    Args:
+        config: the configuration.
+        once: inspect what the source holds now, deliver every record, and return.
+
+    Returns:
+        Exit status: 0, or 1 when ``once`` could not deliver every record.
+
+    Raises:
+        EdgeQcError: what stands in the way, for a person to read.
+    """
+    folder = data_dir(config)
+    bundle = load_bundle(config.model.bundle or InstalledBundles(folder).current())
+    inspector = build_inspector(config, bundle)
+    identity = Identity(secrets.token_hex(4), config.station, bundle.card.id)
+    with ExitStack() as stages:
+        broker = stages.enter_context(_broker(config))
+        config = config.model_copy(update={"broker": broker})
+        silent = broker.url == "none:"
+        store = Store(folder, with_outbox=not silent)
+        outbox = Outbox(folder, lambda ids: recorder.strike(ids))
+        signal = NoSignal() if silent else MqttSignal(broker, identity.station, identity.session, identity.model, outbox.acknowledged)
+        health = Health(signal)
+        reader = Reader(folder)
+        stages.callback(reader.close)
+        camera = build_camera(config, reader.was_taken, once=once)
+        recorder = Recorder(
+            identity.session,
+            store,
+            Evidence(folder, config.record),
+            camera.release,
+            lambda wrong: health.set("record_fault", wrong=wrong is not None),
+        )
+        recorder.start()
+        stages.callback(recorder.stop)
+        signal.start()
+        stages.callback(signal.stop)
+        if isinstance(signal, MqttSignal):
+            if not signal.wait_connected(FIRST_CONNECTION_ONCE_S if once else FIRST_CONNECTION_S):
+                log.warning("no connection to %s yet: verdicts are recorded, and sent once it is there", broker.url)
+            outbox.start(signal)
+            stages.callback(outbox.stop)
+        trigger = EveryFrame(source_name(config), config.line.deadline_ms)
+        station = Station(identity, camera, trigger, inspector, signal, recorder, health)
+        with stopped_by_signals() as stop:
+            station.run(stop)
+            log.info("inspected: %s", ", ".join(f"{n} {outcome.value}" for outcome, n in station.counts.items()))
+            return _deliver(recorder, reader, stop, wait=once and not silent)
+
+
+def build_inspector(config: Config, bundle: Bundle) -> Inspector:
+    """The inspector of a config and a bundle.
+
+    Raises:
+        ModelError: if the model cannot be run.
+        ConfigError: if the config's thresholds do not fit the bundle's.
+    """
+    card, asked, gate = bundle.card, config.decide, config.quality
+    ok_below = card.thresholds.ok_below if asked.ok_below is None else asked.ok_below
+    reject_from = card.thresholds.reject_from if asked.reject_from is None else asked.reject_from
+    if ok_below > reject_from:
+        raise ConfigError(
+            [
+                f"decide: ok_below ({ok_below:g}) must not exceed reject_from ({reject_from:g}); "
+                f"what is null comes from the bundle {card.id}. Set both"
+            ],
+            where="config",
+        )
+    return Inspector(
+        lambda frame: check_quality(frame, gate.dark_below, gate.bright_above, gate.flat_below),
+        LiteRtClassifier(bundle, config.model.threads),
+        card.ok_labels,
+        ok_below,
+        reject_from,
+    )
+
+
+def build_camera(config: Config, was_taken: Callable[[FileStamp], bool], *, once: bool) -> Camera:
+    """The adapter for the config's source, not yet opened."""
+    uri = config.source.uri
+    if uri.startswith("sim:"):
+        from edge_qc.capture.simulated import SimulatedCamera  # noqa: PLC0415 - only the source in use is loaded
+
+        return SimulatedCamera(uri)
+    path = Path(uri)
+    if path.is_dir():
+        from edge_qc.capture.folder import FolderCamera  # noqa: PLC0415
+
+        return FolderCamera(path, config.source, was_taken, once=once)
+    from edge_qc.capture.stream import PICTURE_SUFFIXES, LiveStream, PictureFile, VideoFile  # noqa: PLC0415
+
+    if uri.startswith(("rtsp://", "rtsps://", "/dev/")) or _is_device(path):
+        return LiveStream(uri, config.source, once=once)
+    return PictureFile(path) if path.suffix.lower() in PICTURE_SUFFIXES else VideoFile(path)
+
+
+def source_name(config: Config) -> str:
+    """The source as records name it: without a password."""
+    uri = config.source.uri
+    if not uri.startswith(("rtsp://", "rtsps://")):
+        return uri
+    from edge_qc.capture.stream import without_password  # noqa: PLC0415
+
+    return without_password(uri)
+
+
+def data_dir(config: Config) -> Path:
+    """Folder of records and pictures: the config's, else systemd's state directory, else ``./edge-qc-data``."""
+    if config.record.data_dir is not None:
+        return config.record.data_dir
+    under_systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(under_systemd or "edge-qc-data")
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        return stat.S_ISCHR(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _broker(config: Config) -> Iterator[Broker]:
+    if config.broker.url != "embedded:":
+        yield config.broker
+        return
+    from edge_qc.signal.embedded import EmbeddedBroker  # noqa: PLC0415 - amqtt loads for half a second
+
+    with EmbeddedBroker() as embedded:
+        log.info("embedded broker at %s", embedded.url)
+        yield config.broker.model_copy(update={"url": embedded.url})
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    before = {number: posix.signal(number, lambda *_: stop.set()) for number in (posix.SIGTERM, posix.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            posix.signal(number, handler)
+
+
+def _deliver(recorder: Recorder, reader: Reader, stop: threading.Event, *, wait: bool) -> int:
+    """Writes every record and, where asked, waits until the broker has them all or falls silent."""
+    if not recorder.flush(FLUSH_S):
+        log.error("records could not be written within %g s", FLUSH_S)
+        return 1
+    waiting, moved_s = reader.waiting_count() if wait else 0, time.monotonic()
+    while waiting and not stop.wait(0.05):
+        left = reader.waiting_count()
+        if left < waiting:
+            waiting, moved_s = left, time.monotonic()
+        elif time.monotonic() - moved_s > DELIVERY_SILENCE_S:
+            raise SignalError(
+                f"{left} records wait in the outbox",
+                expected="the broker to take every record",
+                got=f"no progress for {DELIVERY_SILENCE_S:g} s",
+                remedy="Start the broker; the next run delivers them",
+            )
+    return 0

@@ -1,0 +1,215 @@
+"""A bundle: a model with all that is needed to run and to trust it (CONTRACT.md, A bundle)."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge_qc.errors import BundleError
+
+MODEL_FILE = "model.tflite"
+CARD_FILE = "model.json"
+READABLE_CARD_FILE = "MODEL_CARD.md"
+SUMS_FILE = "SHA256SUMS"
+SHIPPED = Path(__file__).parent / "models" / "casting"
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Quantization(_Section):
+    """``real = scale * (quantized - zero_point)``."""
+
+    scale: Annotated[float, Field(gt=0)]
+    zero_point: Annotated[int, Field(ge=-128, le=127)]
+
+
+class Input(Quantization):
+    """The model's input tensor: one picture, int8."""
+
+    height: Annotated[int, Field(ge=32, le=2048)] = 300
+    width: Annotated[int, Field(ge=32, le=2048)] = 300
+    channels: Literal[1] = 1
+    dtype: Literal["int8"] = "int8"
+    normalisation: Literal["standardise"] = "standardise"
+    fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
+
+
+class Output(Quantization):
+    """One output tensor, by its place in the model's list of outputs."""
+
+    index: Annotated[int, Field(ge=0, le=7)]
+    shape: tuple[int, ...]
+
+
+class Outputs(_Section):
+    """Logits of the classes, and the map of each class's evidence (logits before pooling)."""
+
+    logits: Output
+    heatmap: Output | None = None
+
+
+class Thresholds(_Section):
+    """Score under ``ok_below`` is ok, from ``reject_from`` on reject, between them unsure."""
+
+    ok_below: Probability = 0.5
+    reject_from: Probability = 0.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.ok_below > self.reject_from:
+            raise ValueError(f"ok_below ({self.ok_below}) must not exceed reject_from ({self.reject_from})")
+        return self
+
+
+class Card(_Section):
+    """``model.json``: what the model is and what it was seen to do."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+([.+-][0-9A-Za-z.-]+)?$")]
+    labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=100)]
+    ok_labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    input: Input
+    outputs: Outputs
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
+    thresholds: Thresholds = Thresholds()
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
+    made_with: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _labels_make_sense(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels: each must stand once, got {list(self.labels)}")
+        unknown = set(self.ok_labels) - set(self.labels)
+        if unknown:
+            raise ValueError(f"ok_labels: {sorted(unknown)} are not among labels {list(self.labels)}")
+        if set(self.ok_labels) == set(self.labels):
+            raise ValueError("ok_labels: at least one label must be defective")
+        return self
+
+    @property
+    def id(self) -> str:
+        """Name and version, as payloads and records have it: ``casting-1.0.0``."""
+        return f"{self.name}-{self.version}"
+
+
+class Bundle:
+    """A bundle whose sums held when it was loaded.
+
+    Attributes:
+        path: its folder.
+        card: what ``model.json`` says.
+        model: the bytes that were summed; the runtime is given these, not the file again.
+    """
+
+    def __init__(self, path: Path, card: Card, model: bytes) -> None:
+        self.path, self.card, self.model = path, card, model
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Reads and verifies a bundle. Nothing of it is used whose sum does not hold.
+
+    Raises:
+        BundleError: if a file is missing or altered, or the card does not say what it must.
+    """
+    files = verify_sums(path)
+    try:
+        card = Card.model_validate_json(files[CARD_FILE])
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or CARD_FILE}: {e['msg']}" for e in error.errors())
+        raise BundleError(
+            f"{path / CARD_FILE} is not a model card", expected="schema version 1", got=faults, remedy=_REMEDY
+        ) from None
+    return Bundle(path, card, files[MODEL_FILE])
+
+
+_REMEDY = "Copy the bundle again from where it was made, or make it anew with edge-qc-train"
+
+
+def verify_sums(path: Path) -> dict[str, bytes]:
+    """The files of a bundle, each read once and checked against ``SHA256SUMS``.
+
+    Raises:
+        BundleError: if the sums file is missing, names a file outside the bundle, leaves out a needed file, or a sum
+            does not hold.
+    """
+    if not path.is_dir():
+        raise BundleError(f"no bundle at {path}", expected="a folder", got="none", remedy="Give --model a bundle folder")
+    files: dict[str, bytes] = {}
+    for name, expected in _read_sums(path).items():
+        try:
+            files[name] = (path / name).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"bundle {path} is incomplete", expected=f"{name}", got=error.strerror or str(error), remedy=_REMEDY
+            ) from None
+        got = hashlib.sha256(files[name]).hexdigest()
+        if got != expected:
+            raise BundleError(
+                f"{path / name} is not the file the bundle was made with",
+                expected=f"SHA-256 {expected[:16]}…",
+                got=f"{got[:16]}…",
+                remedy=_REMEDY,
+            )
+    missing = {MODEL_FILE, CARD_FILE, READABLE_CARD_FILE} - files.keys()
+    if missing:
+        raise BundleError(
+            f"bundle {path} is incomplete", expected=f"{SUMS_FILE} with {', '.join(sorted(missing))}", remedy=_REMEDY
+        )
+    return files
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    try:
+        lines = (path / SUMS_FILE).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"bundle {path} has no readable {SUMS_FILE}", expected="one line a file", got=str(error), remedy=_REMEDY
+        ) from None
+    sums: dict[str, str] = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name or Path(name).name != name:
+            raise BundleError(
+                f"{path / SUMS_FILE} is malformed",
+                expected="lines of a SHA-256, two blanks and a file name",
+                got=repr(line[:80]),
+                remedy=_REMEDY,
+            )
+        sums[name] = digest
+    return sums
+
+
+def write_bundle(path: Path, card: Card, model: bytes, readable_card: str) -> None:
+    """Writes a bundle so that it is whole or absent: into a folder beside it, which then takes its name.
+
+    Args:
+        path: the bundle's folder; one that stands there is replaced.
+        card: becomes ``model.json``.
+        model: becomes ``model.tflite``.
+        readable_card: becomes ``MODEL_CARD.md``.
+    """
+    files = {
+        MODEL_FILE: model,
+        CARD_FILE: (card.model_dump_json(indent=2) + "\n").encode(),
+        READABLE_CARD_FILE: readable_card.encode(),
+    }
+    files[SUMS_FILE] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, data in files.items():
+        with (draft / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    shutil.rmtree(path, ignore_errors=True)
+    draft.rename(path)

@@ -1,0 +1,1 @@
+"""Pictures in: the port and its adapters."""

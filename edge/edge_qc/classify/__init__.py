@@ -1,0 +1,1 @@
+"""Model input -> prediction: the port and its adapters."""

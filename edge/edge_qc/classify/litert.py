@@ -1,0 +1,141 @@
+"""An int8 TFLite model on LiteRT's interpreter (or its predecessor, tflite-runtime)."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_qc.bundle import Bundle, Output
+from edge_qc.domain import FloatArray, Frame, Pixels, Prediction
+from edge_qc.errors import ModelError
+from edge_qc.preprocess import quantize, resize
+
+WARM_UPS = 3
+Int8Array = npt.NDArray[np.int8]
+
+
+class LiteRtClassifier:
+    """Runs a bundle's model.
+
+    Args:
+        bundle: a verified bundle.
+        threads: threads of the runtime, 1 to 4; one is quickest for a model this small.
+
+    Raises:
+        ModelError: if the runtime refuses the model, or its tensors are not what the card says.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self._card = bundle.card
+        self._interpreter = _load(bundle, threads)
+        self._input = _input_index(self._interpreter, bundle)
+        outputs = self._interpreter.get_output_details()
+        self._logits = _output_index(outputs, "logits", self._card.outputs.logits, bundle)
+        heatmap = self._card.outputs.heatmap
+        self._heatmap = None if heatmap is None else _output_index(outputs, "heatmap", heatmap, bundle)
+        self._defective = [i for i, label in enumerate(self._card.labels) if label not in self._card.ok_labels]
+        # The first inferences allocate and warm the caches: not on a part's time.
+        blank = np.zeros((self._card.input.height, self._card.input.width), np.uint8)
+        for _ in range(WARM_UPS):
+            self._infer(blank)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        return self._card.labels
+
+    def classify(self, frame: Frame) -> Prediction:
+        """See ``Classifier``."""
+        shape = self._card.input
+        return self._infer(resize(frame.pixels, shape.height, shape.width, shape.fit))
+
+    def _infer(self, pixels: Pixels) -> Prediction:
+        shape = self._card.input
+        # The view dies with this statement: the runtime refuses to run while anyone holds one.
+        quantize(pixels, shape.scale, shape.zero_point, self._interpreter.tensor(self._input)()[0, :, :, 0])
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"model {self._card.id} failed", got=str(error)) from error
+        logits = _real(self._interpreter.get_tensor(self._logits)[0], self._card.outputs.logits)
+        return Prediction(self._card.labels, softmax(logits.reshape(-1) / self._card.temperature), self._read_heatmap())
+
+    def _read_heatmap(self) -> FloatArray | None:
+        if self._heatmap is None or self._card.outputs.heatmap is None:
+            return None
+        maps = _real(self._interpreter.get_tensor(self._heatmap)[0], self._card.outputs.heatmap)
+        return softmax(maps)[..., self._defective].sum(axis=-1).astype(np.float32)
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Softmax over the last axis, float32."""
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float32)
+
+
+def _real(quantized: Int8Array, output: Output) -> FloatArray:
+    return (quantized.astype(np.float32) - np.float32(output.zero_point)) * np.float32(output.scale)
+
+
+def _load(bundle: Bundle, threads: int) -> Any:  # noqa: ANN401 - neither runtime has types
+    try:
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - a hardware library stays in its adapter
+    except ImportError:
+        try:
+            from tflite_runtime.interpreter import Interpreter  # noqa: PLC0415
+        except ImportError:
+            raise ModelError(
+                "no runtime for TFLite models",
+                expected="ai-edge-litert, or tflite-runtime on armv7l",
+                got="neither",
+                remedy="pip install ai-edge-litert",
+            ) from None
+    try:
+        interpreter = Interpreter(model_content=bundle.model, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"the runtime refuses the model of {bundle.path}",
+            expected="an int8 TFLite model",
+            got=str(error),
+            remedy="Make the bundle anew with edge-qc-train convert",
+        ) from error
+    return interpreter
+
+
+def _input_index(interpreter: Any, bundle: Bundle) -> int:  # noqa: ANN401
+    details, card = interpreter.get_input_details(), bundle.card.input
+    got = details[0]
+    expected = (1, card.height, card.width, card.channels)
+    if len(details) != 1 or tuple(got["shape"]) != expected or got["dtype"] is not np.int8:
+        raise _differs(bundle, "input", f"{expected} int8", f"{tuple(map(int, got['shape']))} {got['dtype'].__name__}")
+    _check_quantization(bundle, "input", got, card.scale, card.zero_point)
+    return int(got["index"])
+
+
+def _output_index(details: Any, name: str, card: Output, bundle: Bundle) -> int:  # noqa: ANN401
+    if card.index >= len(details):
+        raise _differs(bundle, name, f"output {card.index}", f"{len(details)} outputs")
+    got = details[card.index]
+    if tuple(got["shape"]) != card.shape or got["dtype"] is not np.int8 or card.shape[-1] != len(bundle.card.labels):
+        shape = tuple(map(int, got["shape"]))
+        raise _differs(bundle, name, f"{card.shape} int8, one a label", f"{shape} {got['dtype'].__name__}")
+    _check_quantization(bundle, name, got, card.scale, card.zero_point)
+    return int(got["index"])
+
+
+def _check_quantization(bundle: Bundle, name: str, got: Any, scale: float, zero_point: int) -> None:  # noqa: ANN401
+    real_scale, real_zero = got["quantization"]
+    if not np.isclose(real_scale, scale, rtol=1e-4) or real_zero != zero_point:
+        raise _differs(
+            bundle, name, f"scale {scale:g}, zero point {zero_point}", f"scale {real_scale:g}, zero point {real_zero}"
+        )
+
+
+def _differs(bundle: Bundle, name: str, expected: str, got: str) -> ModelError:
+    return ModelError(
+        f"the model of {bundle.path} is not what its card says: {name}",
+        expected=expected,
+        got=got,
+        remedy="Use the model.json that was made with this model.tflite",
+    )

@@ -1,0 +1,227 @@
+"""The values that cross stages: frozen, checked once, at construction."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+Signalled = Literal["sent", "expired", "offline"]
+
+
+class Outcome(StrEnum):
+    """What is said of a part. Every part gets exactly one."""
+
+    OK = "ok"
+    REJECT = "reject"
+    UNSURE = "unsure"
+    NOT_INSPECTED = "not_inspected"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture.
+
+    Attributes:
+        pixels: shape (height, width), uint8, grayscale, 0 is black.
+        seq: number of the frame within its source, from 1.
+        captured_ns: monotonic time of capture, in nanoseconds (``time.monotonic_ns``).
+        captured_at: the same instant in UTC.
+        source: where it came from, as the config names it.
+        name: the file's name, where the source is files.
+        truth: the true label, where a simulated source knows it.
+
+    Raises:
+        ValueError: if ``pixels`` is not a non-empty two-dimensional uint8 array.
+    """
+
+    pixels: Pixels
+    seq: int
+    captured_ns: int
+    captured_at: datetime
+    source: str
+    name: str | None = None
+    truth: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8 or self.pixels.size == 0:
+            raise ValueError(
+                f"pixels of a frame: expected a non-empty (height, width) uint8 array, "
+                f"got shape {self.pixels.shape} {self.pixels.dtype}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What tells one version of a file from another, so that each is inspected once.
+
+    Attributes:
+        path: absolute path.
+        size_bytes: its size.
+        mtime_ns: its modification time, nanoseconds since the epoch.
+    """
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A picture that the source could not turn into a frame: its part still gets a verdict.
+
+    Attributes:
+        reason: one word for the verdict, such as ``unreadable``.
+        detail: a sentence for the log: what, expected, got.
+        name: the file's name, where the source is files.
+    """
+
+    reason: str
+    detail: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One physical item in front of the camera.
+
+    Attributes:
+        seq: its number within the session, from 1 without a gap.
+        id: the trigger's id, else the file's name, else ``seq`` as text.
+        triggered_ns: monotonic time of its trigger, nanoseconds.
+        triggered_at: the same instant in UTC.
+        deadline_ns: monotonic time by which its verdict must have left, nanoseconds.
+        source: where its picture came from.
+        frame: its picture, or None when there is none that can be judged.
+        fault: why there is no frame.
+        stamp: the file that its picture is, where the source is a watch folder.
+    """
+
+    seq: int
+    id: str
+    triggered_ns: int
+    triggered_at: datetime
+    deadline_ns: int
+    source: str
+    frame: Frame | None = None
+    fault: Unusable | None = None
+    stamp: FileStamp | None = None
+
+    def __post_init__(self) -> None:
+        if (self.frame is None) == (self.fault is None):
+            raise ValueError(f"part {self.id}: expected either a frame or a fault, got both or neither")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the model says of a part.
+
+    Attributes:
+        labels: the classes, in the model's order.
+        probabilities: shape (len(labels),), float32, each 0 to 1, sum 1.
+        heatmap: shape (rows, columns), float32, 0 to 1: how strongly each place speaks for a defect; None where the
+            model gives none.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: FloatArray
+    heatmap: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        if self.probabilities.shape != (len(self.labels),):
+            raise ValueError(
+                f"probabilities: expected shape ({len(self.labels)},) for {list(self.labels)}, "
+                f"got {self.probabilities.shape}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of a part, and why.
+
+    Attributes:
+        outcome: ok, reject, unsure or not_inspected.
+        reason: one word: ``good``, ``defect``, ``between_thresholds``, or what stood in the way.
+        label: the class it rests on, None when the part was not inspected.
+        score: probability of the defective classes together, 0 to 1, None when the part was not inspected.
+        detail: a sentence for the log, where the reason needs one.
+    """
+
+    outcome: Outcome
+    reason: str
+    label: str | None = None
+    score: float | None = None
+    detail: str = ""
+
+    @classmethod
+    def not_inspected(cls, reason: str, detail: str = "") -> "Verdict":
+        """The verdict of a part that could not be judged."""
+        return cls(Outcome.NOT_INSPECTED, reason, detail=detail)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspection:
+    """The record of a part.
+
+    Attributes:
+        session: new at each start of the daemon; 8 hexadecimal digits.
+        part: the part.
+        verdict: its verdict.
+        prediction: what the model said, None when it was not asked.
+        decided_ns: monotonic time of the verdict, nanoseconds.
+        decided_at: the same instant in UTC.
+        model: name and version of the bundle.
+    """
+
+    session: str
+    part: Part
+    verdict: Verdict
+    prediction: Prediction | None
+    decided_ns: int
+    decided_at: datetime
+    model: str
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds from the trigger to the verdict."""
+        return (self.decided_ns - self.part.triggered_ns) / 1e6
+
+    def payload(self) -> dict[str, Any]:
+        """The flat object that ``verdict`` and ``reject`` carry (CONTRACT.md, MQTT)."""
+        return {
+            "session": self.session,
+            "seq": self.part.seq,
+            "part": self.part.id,
+            "verdict": self.verdict.outcome.value,
+            "reason": self.verdict.reason,
+            "label": self.verdict.label,
+            "score": None if self.verdict.score is None else round(self.verdict.score, 4),
+            "captured_at": utc_text(self.part.triggered_at),
+            "decided_at": utc_text(self.decided_at),
+            "age_ms": round(self.latency_ms),
+            "model": self.model,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that an auditor will ask about: a start, a stop, a fault, a change of model.
+
+    Attributes:
+        kind: one word, such as ``start`` or ``unreadable``.
+        detail: a sentence.
+        at: UTC.
+    """
+
+    kind: str
+    detail: str
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def utc_text(at: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and a ``Z``, as every payload and record has it."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

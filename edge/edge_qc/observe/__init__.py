@@ -1,0 +1,1 @@
+"""What a person or a supervisor sees: the port and its adapters."""

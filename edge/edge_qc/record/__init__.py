@@ -1,0 +1,1 @@
+"""What is kept: the port and its adapters."""

@@ -1,0 +1,148 @@
+"""The recorder: the one thread that writes. The disk may stall; the line may not."""
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edge_qc.domain import Event, FileStamp, Inspection, Signalled
+from edge_qc.record.evidence import Evidence, Kept
+from edge_qc.record.store import Entry, Store
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 20_000  # records without pictures: some 20 MB
+MAX_WAITING_WITH_PICTURE = 200
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    entry: Entry | None = None
+    event: Event | None = None
+    struck: tuple[int, ...] = ()
+    flushed: threading.Event | None = None
+
+
+class Recorder:
+    """Takes records without ever blocking the caller, and writes them in group commits.
+
+    Args:
+        session: the session that events belong to.
+        store: the database, which this thread alone writes.
+        evidence: the pictures.
+        on_recorded: called with the file of each part whose record is on disk.
+        on_health: called with what is wrong, or None when all is well again.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        store: Store,
+        evidence: Evidence,
+        on_recorded: Callable[[FileStamp], None],
+        on_health: Callable[[str | None], None],
+    ) -> None:
+        self._session, self._store, self._evidence = session, store, evidence
+        self._on_recorded, self._on_health = on_recorded, on_health
+        self._queue: queue.Queue[_Work | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._healthy = True
+        self.lost = 0
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def put(self, inspection: Inspection, signalled: Signalled) -> None:
+        """Hands an inspection over. Where the disk does not keep up, first the pictures go, then the records."""
+        waiting = self._queue.qsize()
+        if waiting >= MAX_WAITING:
+            self.lost += 1
+            return
+        if waiting >= MAX_WAITING_WITH_PICTURE and inspection.part.frame is not None:
+            slim = inspection.part.frame.pixels[:1, :1].copy()
+            part = replace(inspection.part, frame=replace(inspection.part.frame, pixels=slim))
+            inspection = replace(inspection, part=part)
+        self._queue.put(_Work(entry=Entry(inspection, signalled)))
+
+    def event(self, kind: str, detail: str) -> None:
+        """Notes an event, with the time it has now."""
+        self._queue.put(_Work(event=Event(kind, detail)))
+
+    def strike(self, ids: tuple[int, ...]) -> None:
+        """Takes records off the outbox: the broker has them."""
+        self._queue.put(_Work(struck=ids))
+
+    def flush(self, timeout_s: float) -> bool:
+        """Waits until all that was handed over is on disk; False if that takes longer than ``timeout_s``."""
+        done = threading.Event()
+        self._queue.put(_Work(flushed=done))
+        return done.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Writes what waits (5 s at most) and closes the database."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(5)
+        self._store.close()
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            work = [self._queue.get()]
+            while not self._queue.empty():
+                work.append(self._queue.get())
+            running = None not in work
+            batch = [item for item in work if item is not None]
+            kept = [replace(item, entry=self._with_pictures(item.entry)) if item.entry else item for item in batch]
+            while not self._write(kept) and running:
+                threading.Event().wait(RETRY_S)
+            for item in kept:
+                if item.entry is not None and item.entry.inspection.part.stamp is not None:
+                    self._on_recorded(item.entry.inspection.part.stamp)
+                if item.flushed is not None:
+                    item.flushed.set()
+
+    def _with_pictures(self, entry: Entry) -> Entry:
+        try:
+            kept = self._evidence.keep(entry.inspection)
+        except OSError as error:
+            self._ail(f"pictures: {error}")
+            kept = Kept()
+        return replace(entry, picture=kept.picture, heatmap=kept.heatmap)
+
+    def _write(self, batch: list[_Work]) -> bool:
+        events = [(self._session, item.event) for item in batch if item.event is not None]
+        events += [(self._session, Event("pruned", path)) for path in self._pruned()]
+        if self.lost and self._healthy:
+            events.append((self._session, Event("records_lost", f"{self.lost} records had no room in memory")))
+            self.lost = 0
+        entries = [item.entry for item in batch if item.entry is not None]
+        struck = [id_ for item in batch for id_ in item.struck]
+        if not (entries or events or struck):
+            return True
+        try:
+            self._store.write(entries, events, struck)
+        except sqlite3.Error as error:
+            self._ail(f"database: {error}")
+            return False
+        if not self._healthy:
+            self._healthy = True
+            self._on_health(None)
+        return True
+
+    def _pruned(self) -> list[str]:
+        try:
+            return self._evidence.prune()
+        except OSError as error:
+            self._ail(f"pictures: {error}")
+            return []
+
+    def _ail(self, what: str) -> None:
+        if self._healthy:
+            log.error("records cannot be written: %s; verdicts go on", what)
+            self._healthy = False
+            self._on_health(what)

@@ -1,0 +1,1 @@
+"""What leaves for the PLC: the port and its adapters."""

@@ -1,0 +1,278 @@
+"""One MQTT connection, kept up. Every connection is a new client, so nothing of the last one is ever sent again."""
+
+import logging
+import random
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_qc.config import Broker
+from edge_qc.errors import SignalError
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 2.0
+# Live again within 2 s of the broker's return (DESIGN.md): at most this between two tries, each a little off the beat
+# so that a hall full of stations does not knock at once.
+RETRY_S = (0.2, 1.2)
+FAREWELL_TIMEOUT_S = 1.0
+UNSUPPORTED_PROTOCOL_VERSION = 0x84  # MQTT 5, section 3.2.2.2
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT message.
+
+    Attributes:
+        topic: full topic.
+        payload: bytes as they go out.
+        qos: 0 or 1.
+        retain: whether the broker keeps it for later subscribers.
+        expiry_s: seconds after which the broker drops it undelivered (MQTT 5 alone); None for never.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry_s: int | None = None
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+class Link:
+    """Keeps one connection to a broker up, in a thread of its own.
+
+    Args:
+        broker: where and as whom; ``url`` is mqtt:// or mqtts://.
+        client_id: unique in the broker.
+        will: what the broker says for us when we are gone.
+        subscriptions: topic and QoS of each.
+        on_up: called when connected and subscribed.
+        on_message: called with topic and payload.
+        on_down: called with the reason when the connection is lost.
+        on_ack: called with the id that ``publish`` gave, when the broker has the message.
+
+    The callbacks run in the network thread; an exception in one ends the connection, which is then made anew.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        client_id: str,
+        *,
+        will: Message | None = None,
+        subscriptions: Sequence[tuple[str, int]] = (),
+        on_up: Callable[[], None] = _nothing,
+        on_message: Callable[[str, bytes], None] = _nothing,
+        on_down: Callable[[str], None] = _nothing,
+        on_ack: Callable[[int], None] = _nothing,
+    ) -> None:
+        self._broker, self._client_id, self._will = broker, client_id, will
+        self._subscriptions = list(subscriptions)
+        self._on_up, self._on_message, self._on_down, self._on_ack = on_up, on_message, on_down, on_ack
+        self._version = MQTTProtocolVersion.MQTTv5
+        self._up = threading.Event()
+        self._stopping = threading.Event()
+        self._client: mqtt.Client | None = None
+        self._thread: threading.Thread | None = None
+        self._why_down = ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a message handed over now goes out now."""
+        return self._up.is_set()
+
+    @property
+    def why_down(self) -> str:
+        """What the last try failed of; empty while connected."""
+        return self._why_down
+
+    def start(self) -> None:
+        """Begins to connect, in the background.
+
+        Raises:
+            SignalError: if the TLS files or the password file cannot be used.
+        """
+        self._new_client()  # says now what would fail at every try
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self._thread.start()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Waits for the connection and its subscriptions, at most ``timeout_s`` seconds."""
+        return self._up.wait(timeout_s)
+
+    def publish(self, message: Message) -> int | None:
+        """Hands a message over if, and only if, the connection is up.
+
+        Returns:
+            The message's id, which ``on_ack`` gets later (QoS 1); None when there is no connection.
+        """
+        client = self._client
+        if client is None or not self._up.is_set():
+            return None
+        info = client.publish(
+            message.topic, message.payload, message.qos, message.retain, self._publish_properties(message)
+        )
+        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def stop(self, farewell: Message | None = None) -> None:
+        """Says a last message, waits for it to arrive (1 s at most), and disconnects."""
+        client = self._client
+        if farewell is not None and client is not None and self._up.is_set():
+            info = client.publish(farewell.topic, farewell.payload, farewell.qos, farewell.retain)
+            try:
+                info.wait_for_publish(FAREWELL_TIMEOUT_S)
+            except (RuntimeError, ValueError):
+                log.warning("the broker did not take the farewell on %s", farewell.topic)
+        self._stopping.set()
+        self._up.clear()
+        if client is not None:
+            client.disconnect()
+        if self._thread is not None:
+            self._thread.join(CONNECT_TIMEOUT_S + 1)
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._serve()
+            except (OSError, ValueError) as error:  # refused, unreachable, TLS: the broker's fault, and it may come back
+                self._note_down(f"{type(error).__name__}: {error}")
+            self._stopping.wait(random.uniform(*RETRY_S))  # noqa: S311 - jitter is no secret
+
+    def _serve(self) -> None:
+        """One connection, from CONNECT to its end."""
+        client = self._new_client()
+        host, port, _ = address(self._broker)
+        client.connect(host, port, self._broker.keepalive_s)
+        self._client = client
+        client.loop_start()
+        name = f"paho-mqtt-client-{self._client_id}"
+        network = next((t for t in threading.enumerate() if t.name == name), None)
+        # With reconnect_on_failure off the network thread ends with the connection, also when a callback has raised,
+        # which `is_connected()` would not tell.
+        while network is not None and network.is_alive() and not self._stopping.is_set():
+            network.join(0.25)
+        was_up = self._up.is_set()
+        self._up.clear()
+        self._client = None
+        client.loop_stop()
+        if not self._stopping.is_set():
+            self._note_down("connection lost" if was_up else "connection refused")
+
+    def _note_down(self, why: str) -> None:
+        if why != self._why_down:  # one line an outage, not one a try
+            log.warning("no connection to the broker at %s: %s", self._broker.url, why)
+            self._why_down = why
+            self._on_down(why)
+
+    def _new_client(self) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            self._client_id,
+            protocol=self._version,
+            reconnect_on_failure=False,
+            **({} if self._version == MQTTProtocolVersion.MQTTv5 else {"clean_session": True}),
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        set_credentials(client, self._broker)
+        if self._will is not None:
+            client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
+        client.on_socket_open = _no_delay
+        client.on_connect = self._connected
+        client.on_subscribe = lambda *_: self._came_up()
+        client.on_message = lambda _c, _u, m: self._on_message(m.topic, m.payload)
+        client.on_publish = lambda _c, _u, mid, *_: self._on_ack(mid)
+        return client
+
+    def _connected(self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:  # noqa: ANN401
+        if reason.is_failure:
+            if reason.value == UNSUPPORTED_PROTOCOL_VERSION:
+                self._version = MQTTProtocolVersion.MQTTv311
+            self._note_down(f"the broker refuses: {reason}")
+            client.disconnect()
+        elif self._subscriptions:
+            client.subscribe(self._subscriptions)
+        else:
+            self._came_up()
+
+    def _came_up(self) -> None:
+        self._why_down = ""
+        log.info("connected to %s (MQTT %s)", self._broker.url, "5" if self._version == 5 else "3.1.1")  # noqa: PLR2004
+        self._up.set()
+        self._on_up()
+
+    def _publish_properties(self, message: Message) -> Properties | None:
+        if message.expiry_s is None or self._version != MQTTProtocolVersion.MQTTv5:
+            return None
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.MessageExpiryInterval = message.expiry_s
+        return properties
+
+
+def _no_delay(_client: mqtt.Client, _data: Any, sock: Any) -> None:  # noqa: ANN401
+    """Nagle's algorithm would hold a reject back until the broker has acknowledged the verdict before it."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def address(broker: Broker) -> tuple[str, int, str | None]:
+    """Host, port and user name of a broker; the port defaults to 1883, with TLS 8883."""
+    parts = urlsplit(broker.url)
+    secure = parts.scheme == "mqtts"
+    user = unquote(parts.username) if parts.username else broker.username
+    return parts.hostname or "127.0.0.1", parts.port or (8883 if secure else 1883), user
+
+
+def set_credentials(client: mqtt.Client, broker: Broker) -> None:
+    """Gives a client the user, the password and the certificates of the config.
+
+    Raises:
+        SignalError: if a file of them cannot be used.
+    """
+    _, _, user = address(broker)
+    if user is not None:
+        client.username_pw_set(user, _password(broker.password_file))
+    if urlsplit(broker.url).scheme != "mqtts":
+        return
+    files = {"ca_file": broker.ca_file, "certificate_file": broker.certificate_file, "key_file": broker.key_file}
+    try:
+        context = ssl.create_default_context(cafile=None if broker.ca_file is None else str(broker.ca_file))
+        if broker.certificate_file is not None:
+            context.load_cert_chain(broker.certificate_file, broker.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SignalError(
+            "TLS to the broker cannot be set up",
+            expected="PEM files that can be read: "
+            + ", ".join(f"broker.{name} {path}" for name, path in files.items() if path is not None),
+            got=str(error),
+            remedy="Check the paths, their permissions, and that the key belongs to the certificate",
+        ) from error
+    client.tls_set_context(context)
+
+
+def _password(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read_text("utf-8").splitlines()[0]
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise SignalError(
+            f"broker.password_file {file} cannot be used",
+            expected="a file whose first line is the password",
+            got=str(error),
+            remedy="Write the password into it and let the user of edge-qc read it",
+        ) from error

@@ -1,0 +1,136 @@
+"""Verdicts over MQTT (CONTRACT.md, MQTT)."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from edge_qc.config import Broker
+from edge_qc.domain import Inspection, Signalled, utc_text
+from edge_qc.signal.base import StationState
+from edge_qc.signal.link import Link, Message
+
+MAX_PAYLOAD_BYTES = 512
+MAX_PART_ID_BYTES = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of a station."""
+
+    prefix: str
+
+    def __call__(self, name: str) -> str:
+        """Full topic of ``verdict``, ``reject`` and so on."""
+        return f"{self.prefix}/{name}"
+
+
+class MqttSignal:
+    """See ``Signal``.
+
+    Args:
+        broker: where and as whom.
+        station: the station's name, part of every topic.
+        session: 8 hexadecimal digits, new at each start.
+        model: name and version of the bundle, for ``state``.
+        on_ack: called with the id that ``publish_result`` gave, when the broker has that record.
+    """
+
+    def __init__(
+        self, broker: Broker, station: str, session: str, model: str, on_ack: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._topics = Topics(f"{broker.root}/{station}")
+        self._session, self._model = session, model
+        self._reject_on = broker.rejected_outcomes
+        self._state: tuple[StationState, tuple[str, ...]] = ("offline", ("starting",))
+        self._link = Link(
+            broker,
+            f"edge-qc-{station.replace('/', '-')}-{session}",
+            will=self._state_message("offline", ("connection_lost",)),
+            on_up=self._say_state,
+            on_ack=on_ack,
+        )
+
+    def start(self) -> None:
+        """See ``Signal``."""
+        self._link.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a verdict sent now goes out now."""
+        return self._link.connected
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Waits for the connection, at most ``timeout_s`` seconds."""
+        return self._link.wait_connected(timeout_s)
+
+    def send(self, inspection: Inspection) -> Signalled:
+        """See ``Signal``. The reject goes first: it is what moves the gate."""
+        left_ns = inspection.part.deadline_ns - time.monotonic_ns()
+        if left_ns <= 0:
+            return "expired"
+        payload = encode(inspection.payload())
+        expiry_s = math.ceil(left_ns / 1e9)  # MQTT counts whole seconds; the PLC's part window is the finer guard
+        names = ("reject", "verdict") if inspection.verdict.outcome in self._reject_on else ("verdict",)
+        sent = [self._link.publish(Message(self._topics(name), payload, expiry_s=expiry_s)) for name in names]
+        return "offline" if None in sent else "sent"
+
+    def heartbeat(self, seq: int) -> None:
+        """See ``Signal``."""
+        beat = {"session": self._session, "seq": seq, "at": utc_text(datetime.now(UTC))}
+        self._link.publish(Message(self._topics("heartbeat"), encode(beat), qos=0))
+
+    def state(self, state: StationState, reasons: tuple[str, ...]) -> None:
+        """See ``Signal``."""
+        if (state, reasons) != self._state:
+            self._state = (state, reasons)
+            self._say_state()
+
+    def publish_result(self, payload: str) -> int | None:
+        """Hands one record of the outbox over; the id that ``on_ack`` gets, or None when there is no connection."""
+        return self._link.publish(Message(self._topics("result"), payload.encode()))
+
+    def stop(self) -> None:
+        """See ``Signal``."""
+        self._link.stop(self._state_message("offline", ("stopped",)))
+
+    def _say_state(self) -> None:
+        self._link.publish(self._state_message(*self._state))
+
+    def _state_message(self, state: StationState, reasons: tuple[str, ...]) -> Message:
+        said = {"state": state, "session": self._session, "reasons": list(reasons), "model": self._model}
+        return Message(self._topics("state"), encode(said), retain=True)
+
+
+class NoSignal:
+    """``none:``: a station that tells nobody. Every verdict is ``offline``."""
+
+    connected = False
+
+    def start(self) -> None:
+        """See ``Signal``."""
+
+    def send(self, inspection: Inspection) -> Signalled:  # noqa: ARG002 - the port's signature
+        """See ``Signal``."""
+        return "offline"
+
+    def heartbeat(self, seq: int) -> None:
+        """See ``Signal``."""
+
+    def state(self, state: StationState, reasons: tuple[str, ...]) -> None:
+        """See ``Signal``."""
+
+    def stop(self) -> None:
+        """See ``Signal``."""
+
+
+def encode(payload: dict[str, Any]) -> bytes:
+    """Compact JSON of at most 512 bytes: PLC clients have small buffers. A part id that is too long is cut."""
+    data = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(data) > MAX_PAYLOAD_BYTES and "part" in payload:
+        part = str(payload["part"]).encode()[:MAX_PART_ID_BYTES].decode(errors="ignore")
+        data = json.dumps({**payload, "part": part}, separators=(",", ":"), ensure_ascii=False).encode()
+    return data

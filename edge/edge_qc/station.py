@@ -1,0 +1,174 @@
+"""The service loop: one camera, one reject gate. Starts the stages in order, stops them in reverse."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from edge_qc.capture.base import Camera
+from edge_qc.deadline import DeadlineGuard
+from edge_qc.domain import Inspection, Outcome, Part, Prediction, Signalled, Verdict
+from edge_qc.inspector import Inspector
+from edge_qc.observe.logs import FIELDS
+from edge_qc.observe.systemd import Notifier
+from edge_qc.signal.base import Signal
+from edge_qc.trigger.base import Trigger
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_EVERY_S = 0.19  # 5 Hz, a little early rather than late
+STARTING = "starting"
+
+
+class RecordKeeper(Protocol):
+    """What the loop needs of the recorder; no call blocks."""
+
+    def put(self, inspection: Inspection, signalled: Signalled) -> None:
+        """Takes an inspection."""
+        ...
+
+    def event(self, kind: str, detail: str) -> None:
+        """Takes an event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every record of a run has in common.
+
+    Attributes:
+        session: 8 hexadecimal digits, new at each start.
+        station: the station's name.
+        model: name and version of the bundle.
+    """
+
+    session: str
+    station: str
+    model: str
+
+
+class Health:
+    """Why the station is degraded, if it is; tells the signal of each change. Called from any thread."""
+
+    def __init__(self, signal: Signal) -> None:
+        self._signal, self._lock = signal, threading.Lock()
+        self._reasons = {STARTING}
+
+    def set(self, reason: str, *, wrong: bool) -> None:
+        """Notes that something is wrong, or well again."""
+        with self._lock:
+            (self._reasons.add if wrong else self._reasons.discard)(reason)
+            reasons = tuple(sorted(self._reasons))
+        self._signal.state("degraded" if reasons else "online", reasons)
+
+
+class Station:
+    """Runs the loop until the source ends or somebody stops it.
+
+    Args:
+        identity: session, station, model.
+        camera: gives pictures.
+        trigger: makes parts of them.
+        inspector: judges them.
+        signal: tells the PLC.
+        records: keeps them.
+        health: why the station is degraded, if it is.
+        clock: monotonic nanoseconds.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        camera: Camera,
+        trigger: Trigger,
+        inspector: Inspector,
+        signal: Signal,
+        records: RecordKeeper,
+        health: Health,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._identity = identity
+        self._camera, self._trigger, self._inspector = camera, trigger, inspector
+        self._signal, self._records, self._health, self._clock = signal, records, health, clock
+        self._guard = DeadlineGuard(self._missed)
+        self._notifier = Notifier()
+        self._seq = 0
+        self._beat_s = 0.0
+        self.counts = dict.fromkeys(Outcome, 0)
+
+    def run(self, stop: threading.Event) -> None:
+        """Inspects every part.
+
+        Raises:
+            CaptureError: if the source cannot be opened, or is lost.
+        """
+        with ExitStack() as stages:
+            self._camera.open()
+            stages.callback(self._camera.close)
+            self._guard.start()
+            stages.callback(self._guard.stop)
+            self._records.event("start", f"station {self._identity.station}, model {self._identity.model}")
+            stages.callback(self._records.event, "stop", "by intent or at the end of the source")
+            self._health.set(STARTING, wrong=False)
+            self._notifier.ready(f"inspecting with {self._identity.model}")
+            stages.callback(self._notifier.stopping)
+            log.info("ready: station %s, session %s, model %s", *self._words())
+            self._inspect_all(stop)
+
+    def _inspect_all(self, stop: threading.Event) -> None:
+        for part in self._trigger.parts(self._camera):
+            if part is not None:
+                with self._guard.for_part(part) as claim:
+                    verdict, prediction = self._inspector.inspect(part)
+                    if claim.take():
+                        self._conclude(part, verdict, prediction)
+                self._seq = part.seq
+            self._progress()
+            if stop.is_set():
+                return
+
+    def _conclude(self, part: Part, verdict: Verdict, prediction: Prediction | None) -> None:
+        """The one verdict of a part: to the PLC first, then to the record."""
+        who = self._identity
+        decided_ns = self._clock()
+        if decided_ns >= part.deadline_ns:
+            verdict, prediction = Verdict.not_inspected("overrun", "the verdict came after its deadline"), None
+        inspection = Inspection(who.session, part, verdict, prediction, decided_ns, datetime.now(UTC), who.model)
+        signalled = self._signal.send(inspection)
+        self._records.put(inspection, signalled)
+        self.counts[verdict.outcome] += 1
+        _log_inspection(inspection, signalled)
+
+    def _missed(self, part: Part) -> None:
+        self._conclude(part, Verdict.not_inspected("deadline", "no verdict came in time"), None)
+
+    def _progress(self) -> None:
+        self._notifier.alive()
+        now_s = time.monotonic()
+        if now_s - self._beat_s >= HEARTBEAT_EVERY_S:
+            self._beat_s = now_s
+            self._signal.heartbeat(self._seq)
+
+    def _words(self) -> tuple[str, str, str]:
+        return self._identity.station, self._identity.session, self._identity.model
+
+
+def _log_inspection(inspection: Inspection, signalled: Signalled) -> None:
+    verdict = inspection.verdict
+    log.info(
+        "part %s: %s (%s%s) in %.1f ms, %s",
+        inspection.part.id,
+        verdict.outcome.value,
+        verdict.reason,
+        "" if verdict.score is None else f", {verdict.label} {verdict.score:.4f}",
+        inspection.latency_ms,
+        signalled,
+        extra={FIELDS: {**inspection.payload(), "signalled": signalled}},
+    )
+
+

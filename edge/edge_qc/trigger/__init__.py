@@ -1,0 +1,1 @@
+"""What says that a part is there: the port and its adapters."""
