@@ -58,8 +58,8 @@ def run_station(config: Config, *, once: bool) -> int:
         config = config.model_copy(update={"broker": broker})
         silent = broker.url == "none:"
         store = Store(folder, with_outbox=not silent)
-        outbox = Outbox(folder, lambda ids: recorder.strike(ids))
-        signal = NoSignal() if silent else MqttSignal(broker, identity.station, identity.session, identity.model, outbox.acknowledged)
+        outbox = Outbox(folder, lambda ids: recorder.strike(ids))  # noqa: PLW0108 - the recorder is made below
+        signal = NoSignal() if silent else _mqtt_signal(broker, identity, outbox)
         health = Health(signal)
         reader = Reader(folder)
         stages.callback(reader.close)
@@ -88,6 +88,10 @@ def run_station(config: Config, *, once: bool) -> int:
             return _deliver(recorder, reader, stop, wait=once and not silent)
 
 
+def _mqtt_signal(broker: Broker, identity: Identity, outbox: Outbox) -> MqttSignal:
+    return MqttSignal(broker, identity.station, identity.session, identity.model, outbox.acknowledged)
+
+
 def build_inspector(config: Config, bundle: Bundle) -> Inspector:
     """The inspector of a config and a bundle.
 
@@ -99,13 +103,11 @@ def build_inspector(config: Config, bundle: Bundle) -> Inspector:
     ok_below = card.thresholds.ok_below if asked.ok_below is None else asked.ok_below
     reject_from = card.thresholds.reject_from if asked.reject_from is None else asked.reject_from
     if ok_below > reject_from:
-        raise ConfigError(
-            [
-                f"decide: ok_below ({ok_below:g}) must not exceed reject_from ({reject_from:g}); "
-                f"what is null comes from the bundle {card.id}. Set both"
-            ],
-            where="config",
+        fault = (
+            f"decide: ok_below ({ok_below:g}) must not exceed reject_from ({reject_from:g}); "
+            f"what is null comes from the bundle {card.id}. Set both"
         )
+        raise ConfigError([fault], where="config")
     return Inspector(
         lambda frame: check_quality(frame, gate.dark_below, gate.bright_above, gate.flat_below),
         LiteRtClassifier(bundle, config.model.threads),

@@ -142,7 +142,7 @@ def verify_sums(path: Path) -> dict[str, bytes]:
             does not hold.
     """
     if not path.is_dir():
-        raise BundleError(f"no bundle at {path}", expected="a folder", got="none", remedy="Give --model a bundle folder")
+        raise BundleError(f"no bundle at {path}", expected="a folder", got="none", remedy="Give --model its folder")
     files: dict[str, bytes] = {}
     for name, expected in _read_sums(path).items():
         try:

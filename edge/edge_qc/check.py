@@ -127,7 +127,8 @@ def _clock(config: Config) -> str:  # noqa: ARG001 - all looks are called alike
             got=f"{now:%Y-%m-%d %H:%M}",
             remedy="timedatectl set-ntp true, or set the time by hand",
         )
-    return f"{now:%Y-%m-%d %H:%M:%S} UTC, {'synchronised' if CLOCK_SYNCHRONISED.exists() else 'not seen to be synchronised'}"
+    synchronised = "synchronised" if CLOCK_SYNCHRONISED.exists() else "not seen to be synchronised"
+    return f"{now:%Y-%m-%d %H:%M:%S} UTC, {synchronised}"
 
 
 def _permissions(config: Config) -> str:

@@ -50,7 +50,7 @@ def print_history(config: Config, since: str | None, verdict: str | None, limit:
     rows = reader.history(since, verdict, limit)
     if form == "json":
         for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, COLUMNS)
         writer.writeheader()

@@ -78,11 +78,11 @@ class InstalledBundles:
 
     def _target(self, name: str) -> Path | None:
         link = self._folder / name
-        return self._folder / os.readlink(link) if link.is_symlink() and link.exists() else None
+        return self._folder / link.readlink() if link.is_symlink() and link.exists() else None
 
     def _link(self, name: str, target: Path) -> None:
         """Renamed into place: at every instant the name leads to a whole bundle."""
         draft = self._folder / f".{name}.{os.getpid()}"
         draft.unlink(missing_ok=True)
         draft.symlink_to(target.name)
-        os.replace(draft, self._folder / name)
+        draft.replace(self._folder / name)

@@ -46,11 +46,7 @@ def decode(data: bytes, name: str) -> Pixels:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
         if "MAX_IMAGE_PIXELS" in str(error):
-            raise PictureError(
-                f"{name} is too large to decode",
-                expected=f"at most {MAX_PICTURE_PIXELS // 1_000_000} megapixels",
-                got="more",
-            ) from None
+            raise _too_large(name) from None
         raise PictureError(f"{name} cannot be decoded", expected="a picture", got=str(error.err)) from None
     if pixels is None:
         raise PictureError(
@@ -58,4 +54,11 @@ def decode(data: bytes, name: str) -> Pixels:
             expected="a whole JPEG, PNG, BMP, TIFF or WebP picture",
             got=f"{len(data)} bytes that are truncated, corrupt or no picture",
         )
+    if pixels.size > MAX_PICTURE_PIXELS:  # OpenCV was loaded before edge_qc, and did not know the limit
+        raise _too_large(name)
     return np.asarray(pixels, np.uint8)
+
+
+def _too_large(name: str) -> PictureError:
+    limit = f"at most {MAX_PICTURE_PIXELS // 1_000_000} megapixels"
+    return PictureError(f"{name} is too large to decode", expected=limit, got="more")

@@ -73,9 +73,9 @@ def standardise(pixels: Pixels) -> FloatArray:
 
 
 def quantize(pixels: Pixels, scale: float, zero_point: int, out: npt.NDArray[np.int8]) -> None:
-    """``standardise`` and int8 quantization in one pass over the picture, written straight into ``out``.
+    """``standardise`` and int8 quantization in one pass, written straight into ``out``.
 
-    A uint8 picture has 256 grey levels, so the whole affine map is a table of 256 (rounded to nearest, clipped to int8).
+    A uint8 picture has 256 grey levels: the whole affine map is a table of 256 (rounded to nearest, clipped to int8).
 
     Args:
         pixels: shape (height, width), uint8.

@@ -170,5 +170,3 @@ def _log_inspection(inspection: Inspection, signalled: Signalled) -> None:
         signalled,
         extra={FIELDS: {**inspection.payload(), "signalled": signalled}},
     )
-
-

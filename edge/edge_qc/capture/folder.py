@@ -244,7 +244,7 @@ class FolderCamera:
             self._ready[path] = stamp
 
     def _move(self, path: Path, into: str) -> Path | None:
-        """Moves a file aside, with a number where its name is taken; where it cannot be moved, it stays, and is said."""
+        """Moves a file aside, with a number where its name is taken; one that cannot be moved stays, and is said."""
         target = self._folder / into / path.name
         try:
             target.parent.mkdir(exist_ok=True)

@@ -283,7 +283,7 @@ def _scratch(rng: np.random.Generator, sheet: FloatArray) -> Pixels:
         line = np.stack([turned * np.float32(_COLUMNS / _TURN), np.hypot(beside, outwards)], axis=1)
         points = np.round(line * 16).astype(np.int32)
         cv2.polylines(bright, [points + 24], False, 255, 1, cv2.LINE_AA, 4)  # noqa: FBT003
-        cv2.polylines(dark, [points], False, 255, int(rng.integers(1, 3)), cv2.LINE_AA, 4)  # noqa: FBT003
+        cv2.polylines(dark, [points], False, 255, 2, cv2.LINE_AA, 4)  # noqa: FBT003
     _lay(sheet, bright, 240.0)
     _lay(sheet, dark, float(rng.uniform(35, 80)))
     return np.maximum(dark, bright)

@@ -1,6 +1,5 @@
 """Cameras, RTSP streams, videos and single pictures, through OpenCV."""
 
-import glob
 import logging
 import os
 import stat
@@ -28,7 +27,7 @@ _VIDEO_SIGNATURE_BYTES = 512
 
 def grayscale(image: Any) -> Pixels:  # noqa: ANN401 - OpenCV's arrays are untyped
     """Shape (height, width), uint8: of a colour picture the BT.601 luma, of a grayscale one itself."""
-    if image.ndim == 3 and image.shape[2] == 3:  # noqa: PLR2004
+    if image.ndim == 3 and image.shape[2] == 3:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     return np.asarray(image.reshape(image.shape[:2]), np.uint8)
 
@@ -67,7 +66,8 @@ class VideoFile:
     """Every frame of a video, as fast as they are inspected. See ``Camera``."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._capture, self._seq = path, None, 0
+        self._path, self._seq = path, 0
+        self._capture: Any = None
 
     def open(self) -> None:
         """See ``Camera``."""
@@ -216,9 +216,9 @@ def _check_file(path: Path) -> None:
 
 
 def _check_camera(device: str) -> None:
-    there = ", ".join(sorted(glob.glob("/dev/video*"))) or "no /dev/video* at all"
+    there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "no /dev/video* at all"
     try:
-        mode = os.stat(device).st_mode
+        mode = Path(device).stat().st_mode
     except OSError as error:
         raise CaptureError(
             f"no camera at {device}",

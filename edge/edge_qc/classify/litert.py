@@ -64,7 +64,7 @@ class LiteRtClassifier:
         if self._heatmap is None or self._card.outputs.heatmap is None:
             return None
         maps = _real(self._interpreter.get_tensor(self._heatmap)[0], self._card.outputs.heatmap)
-        return softmax(maps)[..., self._defective].sum(axis=-1).astype(np.float32)
+        return np.asarray(softmax(maps)[..., self._defective].sum(axis=-1), np.float32)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

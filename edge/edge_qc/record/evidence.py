@@ -1,6 +1,5 @@
 """Pictures of inspected parts, and the room they may take."""
 
-import os
 import shutil
 from collections import deque
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ class Evidence:
         _, data = cv2.imencode(path.suffix, pixels, settings)
         draft = full.with_name(f".{full.name}")
         draft.write_bytes(data.tobytes())
-        os.replace(draft, full)
+        draft.replace(full)
         self._bytes += len(data)
         if path.parts[0] == "pictures":
             self._files.append(path)

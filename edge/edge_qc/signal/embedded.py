@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import socket
 import threading
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +12,12 @@ from edge_qc.errors import SignalError
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3.0
+CONNECT_TIMEOUT_S = 5.0
+UNSUPPORTED_PROTOCOL_VERSION = b"\x20\x03\x00\x84\x00"  # a CONNACK (MQTT 5, section 3.2)
+_CONFIG = {
+    "listeners": {"default": {"type": "external"}},
+    "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+}
 
 
 class EmbeddedBroker:
@@ -43,7 +49,6 @@ class EmbeddedBroker:
         Raises:
             SignalError: if it does not listen within 10 s, such as on a port that is taken.
         """
-        self._port = self._port or _free_port()
         self._ready.clear()
         self._failure = None
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
@@ -100,20 +105,61 @@ class EmbeddedBroker:
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         logging.getLogger("transitions").setLevel(logging.CRITICAL)
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        broker = Broker(self._config())
+        broker = Broker(_CONFIG)
         await broker.start()
+        server = await asyncio.start_server(partial(_receive, broker), HOST, self._port)
+        self._port = int(server.sockets[0].getsockname()[1])
         self._ready.set()
         await self._stop.wait()
+        server.close()
         await asyncio.wait_for(broker.shutdown(), STOP_TIMEOUT_S)
 
-    def _config(self) -> dict[str, Any]:
-        return {
-            "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{self._port}"}},
-            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-        }
+
+class _Replay:
+    """What amqtt reads from: the bytes that were read already, then the stream."""
+
+    def __init__(self, head: bytes, stream: asyncio.StreamReader) -> None:
+        self._head, self._stream = head, stream
+
+    async def read(self, n: int = -1) -> bytes:
+        """The next ``n`` bytes, or for -1 all.
+
+        Raises:
+            asyncio.IncompleteReadError: if the stream ends before.
+        """
+        if n < 0:
+            taken, self._head = self._head, b""
+            return taken + await self._stream.read()
+        taken, self._head = self._head[:n], self._head[n:]
+        return taken + await self._stream.readexactly(n - len(taken))
+
+    def feed_eof(self) -> None:
+        """No more is wanted."""
+        self._stream.feed_eof()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+async def _receive(broker: Any, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: ANN401 - amqtt
+    """Hands a connection to amqtt, unless it speaks MQTT 5.
+
+    amqtt answers such a one only when its CONNECT carries no Will, and else lets it wait for its keep-alive to run out.
+    """
+    from amqtt.adapters import StreamWriterAdapter  # noqa: PLC0415
+
+    try:
+        head = await asyncio.wait_for(_read_head(stream), CONNECT_TIMEOUT_S)
+        if head.endswith(b"\x00\x04MQTT\x05"):
+            writer.write(UNSUPPORTED_PROTOCOL_VERSION)
+        else:
+            await broker.external_connected(_Replay(head, stream), StreamWriterAdapter(writer), "default")
+    except (TimeoutError, OSError, asyncio.IncompleteReadError):
+        pass  # it went away, or has nothing to say
+    finally:
+        writer.close()
+
+
+async def _read_head(stream: asyncio.StreamReader) -> bytes:
+    """A CONNECT packet up to its protocol level (MQTT 3.1.1, section 3.1)."""
+    head = await stream.readexactly(2)
+    while head[-1] & 0x80 and len(head) < 5:  # the length: up to four bytes, seven bits each
+        head += await stream.readexactly(1)
+    return head + await stream.readexactly(7)

@@ -90,6 +90,7 @@ class Link:
         self._client: mqtt.Client | None = None
         self._thread: threading.Thread | None = None
         self._why_down = ""
+        self._retry_at_once = False
 
     @property
     def connected(self) -> bool:
@@ -150,9 +151,11 @@ class Link:
         while not self._stopping.is_set():
             try:
                 self._serve()
-            except (OSError, ValueError) as error:  # refused, unreachable, TLS: the broker's fault, and it may come back
+            except (OSError, ValueError) as error:  # refused, unreachable, TLS: it may come back
                 self._note_down(f"{type(error).__name__}: {error}")
-            self._stopping.wait(random.uniform(*RETRY_S))  # noqa: S311 - jitter is no secret
+            if not self._retry_at_once:
+                self._stopping.wait(random.uniform(*RETRY_S))  # noqa: S311 - jitter is no secret
+            self._retry_at_once = False
 
     def _serve(self) -> None:
         """One connection, from CONNECT to its end."""
@@ -171,7 +174,7 @@ class Link:
         self._up.clear()
         self._client = None
         client.loop_stop()
-        if not self._stopping.is_set():
+        if not self._stopping.is_set() and not self._retry_at_once:
             self._note_down("connection lost" if was_up else "connection refused")
 
     def _note_down(self, why: str) -> None:
@@ -184,26 +187,29 @@ class Link:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             self._client_id,
+            clean_session=None if self._version == MQTTProtocolVersion.MQTTv5 else True,
             protocol=self._version,
             reconnect_on_failure=False,
-            **({} if self._version == MQTTProtocolVersion.MQTTv5 else {"clean_session": True}),
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        set_credentials(client, self._broker)
+        _set_credentials(client, self._broker)
         if self._will is not None:
             client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
         client.on_socket_open = _no_delay
         client.on_connect = self._connected
         client.on_subscribe = lambda *_: self._came_up()
-        client.on_message = lambda _c, _u, m: self._on_message(m.topic, m.payload)
+        client.on_message = lambda _c, _u, m: self._on_message(m.topic, bytes(m.payload))
         client.on_publish = lambda _c, _u, mid, *_: self._on_ack(mid)
         return client
 
     def _connected(self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:  # noqa: ANN401
         if reason.is_failure:
-            if reason.value == UNSUPPORTED_PROTOCOL_VERSION:
+            if reason.value == UNSUPPORTED_PROTOCOL_VERSION and self._version == MQTTProtocolVersion.MQTTv5:
+                log.info("%s does not speak MQTT 5: falling back to 3.1.1", self._broker.url)
                 self._version = MQTTProtocolVersion.MQTTv311
-            self._note_down(f"the broker refuses: {reason}")
+                self._retry_at_once = True
+            else:
+                self._note_down(f"the broker refuses: {reason}")
             client.disconnect()
         elif self._subscriptions:
             client.subscribe(self._subscriptions)
@@ -212,14 +218,14 @@ class Link:
 
     def _came_up(self) -> None:
         self._why_down = ""
-        log.info("connected to %s (MQTT %s)", self._broker.url, "5" if self._version == 5 else "3.1.1")  # noqa: PLR2004
+        log.info("connected to %s (MQTT %s)", self._broker.url, "5" if self._version == 5 else "3.1.1")
         self._up.set()
         self._on_up()
 
     def _publish_properties(self, message: Message) -> Properties | None:
         if message.expiry_s is None or self._version != MQTTProtocolVersion.MQTTv5:
             return None
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.MessageExpiryInterval = message.expiry_s
         return properties
 
@@ -237,7 +243,7 @@ def address(broker: Broker) -> tuple[str, int, str | None]:
     return parts.hostname or "127.0.0.1", parts.port or (8883 if secure else 1883), user
 
 
-def set_credentials(client: mqtt.Client, broker: Broker) -> None:
+def _set_credentials(client: mqtt.Client, broker: Broker) -> None:
     """Gives a client the user, the password and the certificates of the config.
 
     Raises:
