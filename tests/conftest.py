@@ -1,6 +1,7 @@
 """What many tests share."""
 
 import edge_qc  # noqa: F401 - before OpenCV, which reads its limits once
+
 # isort: split
 
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
 from support import Mosquitto
 
 # No deadline for one example: machines that test are busy. pytest's own time-out stops what hangs.

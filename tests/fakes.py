@@ -24,7 +24,9 @@ def frame(pixels: Pixels | None = None, seq: int = 1, name: str | None = None) -
     return Frame(grey() if pixels is None else pixels, seq, time.monotonic_ns(), datetime.now(UTC), "fake", name)
 
 
-def part(seq: int = 1, *, deadline_ms: float = 1000, fault: Unusable | None = None, stamp: FileStamp | None = None) -> Part:
+def part(
+    seq: int = 1, *, deadline_ms: float = 1000, fault: Unusable | None = None, stamp: FileStamp | None = None
+) -> Part:
     now_ns = time.monotonic_ns()
     return Part(
         seq=seq,

@@ -84,7 +84,9 @@ class Listener:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect = lambda c, *_: c.subscribe(PREFIX + "#", 1)
         self._client.on_subscribe = lambda *_: self._ready.put(True)
-        self._client.on_message = lambda _c, _u, m: self.heard.append((m.topic, bytes(m.payload), m.retain, m.properties))
+        self._client.on_message = lambda _c, _u, m: self.heard.append(
+            (m.topic, bytes(m.payload), m.retain, m.properties)
+        )
         prepare(self._client)
         self._client.connect("127.0.0.1", port)
 
@@ -110,7 +112,14 @@ def edge_qc(*args: object, cwd: Path | None = None, **environment: str) -> subpr
     """Runs a command of the device to its end."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_QC_")} | environment
     return subprocess.run(
-        command(*args), capture_output=True, text=True, timeout=90, check=False, cwd=cwd, env=env, stdin=subprocess.DEVNULL
+        command(*args),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -164,5 +173,3 @@ def draw_pictures(folder: Path, count: int, *, defect_every: int = 2, seed: int 
         os.utime(path, ns=(1_700_000_000_000_000_000 + i * 1_000_000,) * 2)
         paths.append(path)
     return paths
-
-

@@ -6,8 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeCamera, frame
-from support import draw_pictures, wait_until
 
 from edge_qc.capture.base import Camera, EndOfSource, Shot
 from edge_qc.capture.folder import FolderCamera
@@ -15,6 +13,8 @@ from edge_qc.capture.simulated import SimulatedCamera
 from edge_qc.capture.stream import PictureFile, VideoFile
 from edge_qc.config import Source
 from edge_qc.domain import FileStamp
+from fakes import FakeCamera, frame
+from support import draw_pictures, wait_until
 
 PARTS = 3
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import draw_pictures, wait_until
 
 from edge_qc.capture.base import EndOfSource, Shot
 from edge_qc.capture.folder import FolderCamera
 from edge_qc.config import Source
 from edge_qc.domain import FileStamp
 from edge_qc.errors import CaptureError
+from support import draw_pictures, wait_until
 
 QUICK = {"settle_ms": 60, "rescan_s": 1}
 
@@ -164,6 +164,7 @@ def test_a_pipe_or_a_dangling_link_does_not_stop_the_line(tmp_path: Path) -> Non
 def test_files_that_arrive_in_a_burst_all_come(tmp_path: Path) -> None:
     (source,) = draw_pictures(tmp_path / "src", 1)
     with _watching(tmp_path / "in") as camera:
+
         def copy() -> None:
             for i in range(60):
                 shutil.copyfile(source, tmp_path / "in" / f"{i:03}.png")

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import LABELS, FakeClassifier, frame, grey, part
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from edge_qc.errors import ModelError
 from edge_qc.inspector import Inspector
 from edge_qc.preprocess import quantize, resize, standardise
 from edge_qc.quality import check_quality
+from fakes import LABELS, FakeClassifier, frame, grey, part
 
 probability = st.floats(0, 1, width=32)
 

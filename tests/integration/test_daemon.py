@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support import WAIT_S, Daemon, Listener, Mosquitto, draw_pictures, edge_qc, rows, wait_until
 
 VERDICT_KEYS = {
@@ -15,7 +16,9 @@ VERDICT_KEYS = {
 }  # fmt: skip
 
 
-def test_every_picture_of_a_folder_gets_one_verdict_one_record_and_one_result(tmp_path: Path, broker: Mosquitto) -> None:
+def test_every_picture_of_a_folder_gets_one_verdict_one_record_and_one_result(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
     names = [p.name for p in draw_pictures(tmp_path / "in", 30)]
     with Listener(broker.port) as plc:
         done = edge_qc("--source", tmp_path / "in", "--once", "--broker", broker.url, "--data-dir", tmp_path / "data")
@@ -95,7 +98,9 @@ def test_a_file_that_is_moved_in_while_it_runs_is_judged_at_once(tmp_path: Path,
     (picture,) = draw_pictures(tmp_path / "elsewhere", 1)
     with (
         Listener(broker.port) as plc,
-        Daemon(tmp_path / "log", "--source", tmp_path / "in", "--broker", broker.url, "--data-dir", tmp_path / "data") as d,
+        Daemon(
+            tmp_path / "log", "--source", tmp_path / "in", "--broker", broker.url, "--data-dir", tmp_path / "data"
+        ) as d,
     ):
         d.wait_ready()
         picture.rename(tmp_path / "in" / "a.png")

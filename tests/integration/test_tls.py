@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from support import Listener, Mosquitto, draw_pictures, edge_qc, rows, wait_until
 
 

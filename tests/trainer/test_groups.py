@@ -9,7 +9,7 @@ from trainer.drawn_parts import draw_ring, turned
 
 def groups_of(*pictures: Pixels, hashes: list[str] | None = None) -> list[int]:
     names = hashes or [str(place) for place in range(len(pictures))]
-    return group_near_copies(np.stack(pictures), names, 0.90, np.arange(len(pictures))).tolist()
+    return group_near_copies(np.stack(pictures), names, 0.92, np.arange(len(pictures))).tolist()
 
 
 def test_turned_copy_joins_its_part() -> None:
