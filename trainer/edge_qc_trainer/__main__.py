@@ -1,0 +1,5 @@
+"""``python -m edge_qc_trainer``."""
+
+from edge_qc_trainer.cli import main
+
+main()

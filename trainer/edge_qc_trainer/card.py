@@ -1,0 +1,125 @@
+"""What a model says of itself: notes beside the ``.keras`` file, the bundle's card, and the card for people."""
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from edge_qc.bundle import Bundle, Card, Thresholds
+from edge_qc.preprocess import Fit
+from edge_qc_trainer.convert import Quantized
+from edge_qc_trainer.errors import DataError
+from edge_qc_trainer.metrics import Figures
+from edge_qc_trainer.report import render
+
+
+class Notes(BaseModel):
+    """What ``convert`` must know of a ``.keras`` file: kept beside it as ``<file>.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    ok_labels: tuple[str, ...]
+    fit: Fit = "letterbox"
+    temperature: float = 1.0
+    thresholds: Thresholds = Thresholds()
+    data: dict[str, str | int] = Field(default_factory=dict)
+    made_with: dict[str, str] = Field(default_factory=dict)
+    licence_note: str = ""
+    command: str = ""
+
+
+def check_name(name: str, model_version: str) -> None:
+    """Raises ``DataError`` for a name or version that no card takes: before the work, not after it."""
+    for option, field, value in (("--name", "name", name), ("--model-version", "version", model_version)):
+        try:
+            TypeAdapter(Annotated[str, *Card.model_fields[field].metadata]).validate_python(value)
+        except ValidationError as error:
+            raise DataError(option, expected=error.errors()[0]["msg"], got=value) from None
+
+
+def notes_file(keras_file: Path) -> Path:
+    """Where the notes of a ``.keras`` file lie."""
+    return keras_file.with_name(f"{keras_file.name}.json")
+
+
+def read_notes(keras_file: Path) -> Notes | None:
+    """The notes beside a ``.keras`` file, None where there are none.
+
+    Raises:
+        DataError: if they are not what ``fit`` writes.
+    """
+    path = notes_file(keras_file)
+    if not path.is_file():
+        return None
+    try:
+        return Notes.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(
+            f"{path} is damaged",
+            expected="the notes that fit wrote",
+            got=f"{error.error_count()} faults",
+            remedy="Copy it again, or remove it and give --label and --ok-label",
+        ) from None
+
+
+def versions() -> dict[str, str]:
+    """What made the model: libraries, backend, date (UTC)."""
+    import keras
+
+    made_with = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    for name in ("edge-qc", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless", "scikit-learn"):
+        try:
+            made_with[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {**made_with, "date": datetime.now(UTC).date().isoformat()}
+
+
+def bundle_of(quantized: Quantized, notes: Notes, metrics: Figures, path: Path) -> Bundle:
+    """A bundle in memory; ``path`` is where messages say that it is."""
+    card = Card(
+        name=notes.name,
+        version=notes.version,
+        labels=notes.labels,
+        ok_labels=notes.ok_labels,
+        input=quantized.input,
+        outputs=quantized.outputs,
+        temperature=notes.temperature,
+        thresholds=notes.thresholds,
+        metrics=metrics,
+        data=notes.data,
+        made_with=notes.made_with,
+    )
+    return Bundle(path, card, quantized.model)
+
+
+def readable_card(bundle: Bundle, notes: Notes, metrics: Figures, measured: str) -> str:
+    """``MODEL_CARD.md``.
+
+    Args:
+        bundle: the bundle.
+        notes: of its run.
+        metrics: the figures; empty where nothing was measured.
+        measured: a sentence that says what they were measured on.
+    """
+    card = bundle.card
+    return render(
+        "model_card.md.j2",
+        model=card.id,
+        ok_labels=card.ok_labels,
+        defective=[label for label in card.labels if label not in card.ok_labels],
+        size=card.input.height,
+        kilobytes=round(len(bundle.model) / 1000),
+        data=notes.data,
+        licence_note=notes.licence_note,
+        measured=measured,
+        metrics=metrics,
+        command=notes.command,
+        made_with=notes.made_with,
+    )

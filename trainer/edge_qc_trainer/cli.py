@@ -1,0 +1,206 @@
+"""The command line. Heavy libraries are loaded by the command that needs them."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_qc.errors import BundleError, ConfigError, EdgeQcError
+from edge_qc_trainer.errors import BackendError, DataError
+
+if TYPE_CHECKING:
+    from edge_qc_trainer.pipeline import Progress
+
+_FOLDER = click.Path(path_type=Path)
+_FAULT, _WRONG = 1, 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="edge-qc")
+def cli() -> None:
+    """Trains, measures and quantizes the models of edge-qc."""
+
+
+def main() -> None:
+    """Runs a command. Exit status: 0 done, 1 a fault while running, 2 wrong options or data."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit("edge-qc-train: stopped; nothing was written")
+    except ModuleNotFoundError as error:
+        _say(f"{error.name} is not installed. pip install 'edge-qc[train]'")
+        sys.exit(_WRONG)
+    except (EdgeQcError, OSError) as error:
+        _say(str(error))
+        sys.exit(_WRONG if isinstance(error, DataError | BackendError | ConfigError | BundleError) else _FAULT)
+
+
+def _say(text: str) -> None:
+    click.echo(f"edge-qc-train: {text}", err=True)
+
+
+@cli.command()
+@click.argument("out", type=_FOLDER)
+@click.option("--parts", type=click.IntRange(1, 1_000_000), required=True, help="Parts to draw.")
+@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--defect-rate", type=click.FloatRange(0, 1), default=0.5, help="Share of defective parts.")
+@click.option("--ok-label", default="ok_front", help="Folder of the good parts.")
+@click.option("--defect-label", default="def_front", help="Folder of the defective parts.")
+def simulate(out: Path, parts: int, seed: int, defect_rate: float, ok_label: str, defect_label: str) -> None:
+    """Draws labelled pictures of different parts, as the simulated line shows them, into OUT."""
+    from edge_qc_trainer.simulate import draw_pictures
+
+    good, defective = draw_pictures(out, parts, seed, defect_rate, ok_label, defect_label)
+    click.echo(f"{out}: {good} in {ok_label}, {defective} in {defect_label}")
+
+
+@cli.command()
+@click.argument("data", nargs=-1, required=True, type=_FOLDER)
+@click.option("--out", type=_FOLDER, required=True, help="Folder for the results; an earlier run there is replaced.")
+@click.option("--distinct", multiple=True, type=_FOLDER, help="More DATA, whose every picture shows another part.")
+@click.option("--test", type=_FOLDER, help="Pictures to measure on, held out as they are.")
+@click.option("--recipe", "recipe_file", type=_FOLDER, help="YAML file with any keys of the recipe.")
+@click.option("--epochs", type=int, help="Epochs at most. [default: the recipe's]")
+@click.option("--batch", type=int, help="Pictures a batch. [default: the recipe's]")
+@click.option("--size", type=int, help="Side of the network's input, pixels. [default: the recipe's]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the split, the weights and the variations.")
+@click.option("--ok-label", multiple=True, help="A good class. [default: names that start with ok, good or pass]")
+@click.option("--name", default="casting", help="Name of the model.")
+@click.option("--model-version", default="1.0.0", help="Version of the model.")
+@click.option("--groups/--no-groups", "group", default=True, help="Keep near copies of a part together in the split.")
+@click.option("--all", "everything", is_flag=True, help="Train on all parts; the figures come from --metrics-from.")
+@click.option("--metrics-from", type=_FOLDER, help="metrics.json of an earlier run with held-out parts.")
+@click.option("--licence-note", help="Text, or a file with it, on the data and its licence, for the model card.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, help="Threads that prepare pictures.")
+def fit(  # noqa: PLR0913, PLR0917 - one argument an option
+    data: tuple[Path, ...],
+    out: Path,
+    distinct: tuple[Path, ...],
+    test: Path | None,
+    recipe_file: Path | None,
+    epochs: int | None,
+    batch: int | None,
+    size: int | None,
+    seed: int,
+    ok_label: tuple[str, ...],
+    name: str,
+    model_version: str,
+    group: bool,  # noqa: FBT001 - click gives options by name
+    everything: bool,  # noqa: FBT001
+    metrics_from: Path | None,
+    licence_note: str | None,
+    threads: int,
+) -> None:
+    """Fits a network to DATA and turns it into a bundle for the device.
+
+    DATA holds a folder for each class, or train/ and test/ that hold such folders. Several DATA are pooled.
+    """
+    from edge_qc_trainer import pipeline, report
+    from edge_qc_trainer.config import load_recipe
+
+    if everything != (metrics_from is not None):
+        raise DataError(
+            "--all leaves no part to measure on" if everything else "--metrics-from is for --all",
+            expected="--all together with --metrics-from METRICS.json",
+            got="one of them",
+        )
+    job = pipeline.Job(
+        data=data,
+        distinct=distinct,
+        test=test,
+        recipe=load_recipe(recipe_file).with_options(epochs=epochs, batch=batch, size=size),
+        seed=seed,
+        ok_labels=ok_label,
+        name=name,
+        version=model_version,
+        group=group,
+        metrics_from=metrics_from,
+        threads=threads,
+        command=shlex.join(["edge-qc-train", *sys.argv[1:]]),
+        **({} if licence_note is None else {"licence_note": _text_or_file(licence_note)}),
+    )
+    with _progress() as progress:
+        metrics = pipeline.run(job, out, progress)
+    report.print_tables(metrics, "Held-out parts of the earlier run" if everything else "Held-out parts")
+    click.echo(f"{out / 'bundle'}: install it with edge-qc model install")
+
+
+@cli.command()
+@click.argument("data", type=_FOLDER)
+@click.option("--model", type=_FOLDER, help="A bundle. [default: the one that ships]")
+@click.option("--json", "json_file", type=_FOLDER, help="Write the figures here too.")
+def evaluate(data: Path, model: Path | None, json_file: Path | None) -> None:
+    """Judges the labelled pictures in DATA with the device's own code."""
+    from edge_qc.bundle import SHIPPED, load_bundle
+    from edge_qc_trainer import dataset, evaluate, metrics, report
+
+    bundle = load_bundle(model or SHIPPED)
+    files = dataset.find_files(dataset.train_and_test(data)[1] or data)
+    with _progress() as progress:
+        judgements, unreadable = evaluate.judge(bundle, files, progress.counter("judging", len(files)))
+    found = metrics.figures(judgements, bundle.card.labels, bundle.card.ok_labels, unreadable)
+    report.print_tables(found, f"{bundle.card.id} on {data}")
+    if json_file:
+        json_file.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+
+
+@cli.command()
+@click.argument("keras_file", metavar="MODEL.keras", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--calibrate", type=_FOLDER, required=True, help="Training pictures, which set the ranges of int8.")
+@click.option("--out", type=_FOLDER, required=True, help="The bundle's folder.")
+@click.option("--label", "labels", multiple=True, help="The classes in the network's order. [default: as fit noted]")
+@click.option("--ok-label", multiple=True, help="A good class. [default: as fit noted]")
+@click.option("--name", help="Name of the model. [default: as fit noted]")
+@click.option("--model-version", help="Version of the model. [default: as fit noted]")
+def convert(
+    keras_file: Path,
+    calibrate: Path,
+    out: Path,
+    labels: tuple[str, ...],
+    ok_label: tuple[str, ...],
+    name: str | None,
+    model_version: str | None,
+) -> None:
+    """Quantizes a fitted network to int8 and writes a bundle."""
+    from edge_qc_trainer import requantize
+
+    names = {key: value for key, value in (("name", name), ("version", model_version)) if value}
+    with _progress() as progress:
+        size = requantize.convert(keras_file, calibrate, out, labels, ok_label, names, progress)
+    click.echo(f"{out}: {size / 1000:.0f} KB; measure it with edge-qc-train evaluate DATA --model {out}")
+
+
+def _text_or_file(text: str) -> str:
+    path = Path(text)
+    return path.read_text("utf-8").strip() if len(text) < 4096 and path.is_file() else text
+
+
+@contextmanager
+def _progress() -> Iterator["Progress"]:
+    """A bar with the time left, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from edge_qc_trainer.pipeline import Progress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True)) as bar:
+
+        def begin(what: str, total: int) -> Callable[[int, str], None]:
+            task = bar.add_task(what, total=total, text="")
+            return lambda done, text: bar.update(task, completed=done, text=text)
+
+        yield Progress(begin, lambda text: bar.console.print(text, markup=False, highlight=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The recipe: every number that training depends on, with its unit and bounds.
+
+Its defaults are the recipe that ships.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_qc.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Layer = tuple[Annotated[int, Field(ge=4, le=512)], Literal[1, 3, 5, 7], Literal[1, 2]]
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and a key it does not know is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Augment(Section):
+    """How a training picture is varied. A share is the probability that a picture gets the variation."""
+
+    plain_share: Share = 0.4
+    """Pictures that are only mirrored and turned by quarters: interpolation blurs, the device's camera does not."""
+    zoom_min: Annotated[float, Field(gt=0.3, le=1)] = 0.85
+    """Smallest zoom, as a factor."""
+    zoom_max: Annotated[float, Field(ge=1, le=3)] = 1.12
+    """Largest zoom, as a factor."""
+    stretch: Annotated[float, Field(ge=0, le=0.3)] = 0.05
+    """Largest stretch of each axis by itself, as a share of its length."""
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+    """Largest shift of each axis, as a share of the picture's side."""
+    light_share: Share = 0.7
+    """Pictures that get another gamma, gain and offset."""
+    gamma: Annotated[float, Field(ge=0, le=1.5)] = 0.4
+    """Largest change of gamma, natural logarithm."""
+    gain: Annotated[float, Field(ge=0, le=0.9)] = 0.3
+    """Largest change of gain around mid grey, as a share."""
+    offset: Annotated[float, Field(ge=0, le=100)] = 35.0
+    """Largest offset, grey levels."""
+    lamp_share: Share = 0.3
+    """Pictures that get a lamp from one side."""
+    lamp: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Largest difference of the light between two opposite edges, as a share."""
+    blur_share: Share = 0.15
+    """Pictures that are blurred."""
+    blur_px: Annotated[float, Field(ge=0.4, le=10)] = 1.1
+    """Largest blur, standard deviation in pixels."""
+    noise_share: Share = 0.15
+    """Pictures that get noise."""
+    noise: Annotated[float, Field(ge=1, le=60)] = 8.0
+    """Largest noise, standard deviation in grey levels."""
+    jpeg_share: Share = 0.0
+    """Pictures that are compressed as JPEG and read again, of quality 50 to 95."""
+    draw_share: Share = 0.0
+    """Good pictures that get a drawn defect and its label. Only where one class is good and one defective."""
+
+
+class Recipe(Section):
+    """How a network is fitted."""
+
+    size: Annotated[int, Field(ge=32, le=1024)] = 300
+    """Side of the network's input, pixels."""
+    fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
+    """How a picture of another shape is brought to it."""
+    layers: Annotated[tuple[Layer, ...], Field(min_length=2, max_length=20)] = (
+        (16, 5, 2),
+        (24, 3, 2),
+        (48, 3, 2),
+        (48, 3, 1),
+        (64, 3, 2),
+        (64, 3, 1),
+    )
+    """The convolutions: channels out, kernel in pixels, stride in pixels; each with batch norm and ReLU."""
+    head: Literal["maps", "pooled"] = "maps"
+    """`maps`: a map of each class's evidence, whose mean and maximum over the places are the logits; the device shows
+    it as the heatmap. `pooled`: mean and maximum of the features, then a dense layer; no heatmap."""
+    dropout: Annotated[float, Field(ge=0, lt=0.9)] = 0.3
+    """Share of the head's inputs that is dropped in training."""
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 12
+    """Epochs at most."""
+    steps_per_epoch: Annotated[int, Field(ge=1, le=100_000)] = 250
+    """Batches an epoch."""
+    patience: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Epochs without a better validation loss after which training stops."""
+    batch: Annotated[int, Field(ge=2, le=4096)] = 32
+    """Pictures a batch."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.5e-3
+    """Highest learning rate of AdamW, after the warm-up; falls with a cosine to a hundredth."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Weight decay of AdamW."""
+    warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 150
+    """Batches over which the learning rate rises; a tenth of all of them at most."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
+    """Label smoothing of the cross-entropy."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Momentum of the average of the weights, a batch."""
+    copies_power: Annotated[float, Field(ge=-1, le=0)] = -0.6
+    """A picture is drawn with the weight (copies of its part) ** this: 0 counts pictures, -1 counts parts."""
+    source_shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """How often each DATA is drawn from within a class, relative; empty: by the weights of its pictures."""
+    held_out_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    """Share of the parts that is held out to measure on."""
+    validation_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    """Share of the parts that chooses the epoch and the temperature."""
+    group_threshold: Annotated[float, Field(gt=0, le=1)] = 0.92
+    """Correlation from which two pictures show the same part. On 5,377 castings, 0.91 to 0.94 gave the same groups."""
+    augment: Augment = Augment()
+    """Variation of the training pictures."""
+
+    def with_options(self, **options: int | None) -> "Recipe":
+        """This recipe with those options that are not None in place of its own.
+
+        Raises:
+            ConfigError: if one is out of bounds.
+        """
+        given = {key: value for key, value in options.items() if value is not None}
+        return _validated({**self.model_dump(), **given}, "options")
+
+
+def load_recipe(path: Path | None) -> Recipe:
+    """The recipe in a YAML file; the default one for None.
+
+    Raises:
+        ConfigError: naming every unknown key and every value that is out of bounds.
+    """
+    if path is None:
+        return Recipe()
+    try:
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError([f"{path}: expected a YAML file; got {error}"], where=str(path)) from None
+    if not isinstance(values, dict):
+        raise ConfigError([f"{path}: expected keys and values; got {type(values).__name__}"], where=str(path))
+    return _validated(values, str(path))
+
+
+def _validated(values: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            f"{where}: {'.'.join(map(str, e['loc']))}: {e['msg']}; got {e['input']!r}"
+            for e in error.errors(include_url=False)
+        ]
+        raise ConfigError(faults, where=where) from None

@@ -1,0 +1,192 @@
+"""Labelled pictures: a folder for each class, or ``train/`` and ``test/`` that hold such folders."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_qc.domain import Pixels
+from edge_qc.errors import PictureError
+from edge_qc.picture import read_picture
+from edge_qc.preprocess import Fit, resize
+from edge_qc_trainer.errors import DataError
+
+IntArray = npt.NDArray[np.int64]
+GOOD_PREFIXES = ("ok", "good", "pass")
+_LAYOUT = "a folder for each class with its pictures, such as DATA/ok/*.png and DATA/defect/*.png"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """A picture file.
+
+    Attributes:
+        path: the file.
+        label: the name of its class folder.
+        source: which DATA it came with, from 0.
+    """
+
+    path: Path
+    label: str
+    source: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file in a class folder that is not a whole picture, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Pictures in memory, at the network's size.
+
+    Attributes:
+        files: where each picture came from.
+        pixels: shape (pictures, size, size), uint8.
+        labels: the classes, sorted.
+        targets: shape (pictures,), int64: place of each picture's class in ``labels``.
+        hashes: SHA-256 of each file.
+        unreadable: the files that were skipped.
+    """
+
+    files: tuple[LabelledFile, ...]
+    pixels: Pixels
+    labels: tuple[str, ...]
+    targets: IntArray
+    hashes: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def sources(self) -> IntArray:
+        """Shape (pictures,), int64: which DATA each picture came with."""
+        return np.array([file.source for file in self.files], np.int64)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the sorted hashes of the files: the same pictures give the same one, wherever they lie."""
+        return hashlib.sha256("\n".join(sorted(self.hashes)).encode()).hexdigest()
+
+
+def train_and_test(folder: Path) -> tuple[Path, Path | None]:
+    """The folder to train on and, where ``folder`` holds ``train/`` and ``test/``, the one to measure on."""
+    train, test = folder / "train", folder / "test"
+    return (train, test) if train.is_dir() and test.is_dir() else (folder, None)
+
+
+def find_files(folder: Path, source: int = 0) -> list[LabelledFile]:
+    """The files of every class folder, sorted. Hidden files and folders are passed over.
+
+    Raises:
+        DataError: if there is no class folder, or one of them is empty.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no data at {folder}", expected=_LAYOUT, got="no folder", remedy="Check the path")
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not classes:
+        raise DataError(
+            f"{folder} has no class folders",
+            expected=_LAYOUT,
+            got="no folders in it",
+            remedy="Put the pictures into a folder for each class",
+        )
+    files: list[LabelledFile] = []
+    for path in classes:
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if not found:
+            raise DataError(
+                f"class folder {path} is empty",
+                expected="pictures",
+                got="none",
+                remedy="Add pictures of this class, or remove the folder",
+            )
+        files += [LabelledFile(p, path.name, source) for p in found]
+    return files
+
+
+def load(files: Sequence[LabelledFile], size: int, fit: Fit, advance: Callable[[], object] = lambda: None) -> Dataset:
+    """Reads pictures and brings them to the network's size, once.
+
+    Args:
+        files: the files.
+        size: side, pixels.
+        fit: see ``edge_qc.preprocess.resize``.
+        advance: called after each file.
+
+    Raises:
+        DataError: if fewer than two classes have pictures that can be read.
+    """
+    kept: list[LabelledFile] = []
+    hashes: list[str] = []
+    unreadable: list[Unreadable] = []
+    pixels = np.empty((len(files), size, size), np.uint8)
+    for file in files:
+        try:
+            pixels[len(kept)] = resize(read_picture(file.path), size, size, fit)
+        except (PictureError, OSError) as error:
+            unreadable.append(Unreadable(file.path, str(error)))
+        else:
+            kept.append(file)
+            hashes.append(hashlib.sha256(file.path.read_bytes()).hexdigest())
+        advance()
+    labels = _labels(files, kept)
+    targets = np.array([labels.index(file.label) for file in kept], np.int64)
+    return Dataset(tuple(kept), pixels[: len(kept)], labels, targets, tuple(hashes), tuple(unreadable))
+
+
+def _labels(files: Sequence[LabelledFile], kept: Sequence[LabelledFile]) -> tuple[str, ...]:
+    labels = tuple(sorted({file.label for file in files}))
+    gone = sorted(set(labels) - {file.label for file in kept})
+    if gone:
+        raise DataError(
+            f"class {gone[0]} has no picture that can be read",
+            expected="at least one",
+            got="only files that are no whole pictures",
+            remedy="Replace them by whole JPEG, PNG, BMP, TIFF or WebP pictures",
+        )
+    if len(labels) < 2:
+        raise DataError(
+            "nothing to tell apart",
+            expected="pictures of two classes or more",
+            got=f"one class, {labels[0]}" if labels else "none",
+            remedy="Add a folder with pictures of the other class",
+        )
+    return labels
+
+
+def choose_ok_labels(labels: Iterable[str], given: Sequence[str]) -> tuple[str, ...]:
+    """The good classes: those given, else those whose name starts with ok, good or pass.
+
+    Raises:
+        DataError: if one given is unknown, or none or all of the classes would be good.
+    """
+    labels = tuple(labels)
+    unknown = sorted(set(given) - set(labels))
+    if unknown:
+        raise DataError(f"--ok-label {unknown[0]} is no class", expected=f"one of {', '.join(labels)}", got=unknown[0])
+    good = tuple(label for label in labels if (label in given if given else label.lower().startswith(GOOD_PREFIXES)))
+    if not good or len(good) == len(labels):
+        raise DataError(
+            "which classes are good is not clear",
+            expected="some good and some defective",
+            got=f"{'all' if good else 'none'} of {', '.join(labels)} good",
+            remedy="Name each good class with --ok-label",
+        )
+    return good
+
+
+def check_same_labels(train: Iterable[str], test: Iterable[str]) -> None:
+    """Raises ``DataError`` unless the training and the test pictures have the same classes."""
+    left, right = sorted(set(train)), sorted(set(test))
+    if left != right:
+        raise DataError(
+            "the classes of the test pictures differ from those of the training pictures",
+            expected=", ".join(left),
+            got=", ".join(right),
+            remedy="Name the folders alike and give both sets every class",
+        )

@@ -1,0 +1,227 @@
+"""Fits the network: AdamW, averaged weights, the best epoch on the validation pictures."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_qc.domain import FloatArray, Pixels
+from edge_qc.preprocess import standardise
+from edge_qc_trainer.batches import FloatWeights, Sampler, made_ahead
+from edge_qc_trainer.config import Recipe
+from edge_qc_trainer.dataset import IntArray
+from edge_qc_trainer.errors import BackendError, FittingError
+from edge_qc_trainer.network import build
+
+_REFRESH_BATCHES = 30
+_PREDICT_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch's figures: mean cross-entropy (nats) and share right; validation counts every part alike."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """Pictures (n, size, size) uint8, their classes (n,) int64, and the weight of each (n,) float64, sum 1."""
+
+    pixels: Pixels
+    targets: IntArray
+    weights: FloatWeights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A fitted network.
+
+    Attributes:
+        model: the ``keras.Model`` with the weights of the best epoch.
+        epochs: the figures of each epoch.
+        best: number of the best epoch, from 1.
+        temperature: what the logits are divided by, so that probabilities match frequencies.
+    """
+
+    model: Any
+    epochs: tuple[Epoch, ...]
+    best: int
+    temperature: float
+
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs for JSON."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+
+def import_keras() -> Any:
+    """Keras on the backend that ``KERAS_BACKEND`` names.
+
+    Raises:
+        BackendError: if keras or that backend is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else pages of notes about the machine
+    try:
+        import keras
+    except (ImportError, ValueError) as error:
+        raise BackendError(
+            "the training backend cannot be loaded",
+            expected="KERAS_BACKEND=tensorflow, jax or torch, and that library installed",
+            got=str(error),
+            remedy="pip install 'edge-qc[train]' for TensorFlow, or install the backend you named",
+        ) from None
+    return keras
+
+
+def train(
+    recipe: Recipe,
+    sampler: Sampler,
+    validation: Validation,
+    *,
+    seed: int,
+    threads: int,
+    report: Callable[[int, str], object] = lambda _steps, _text: None,
+) -> Fitted:
+    """Fits a network and returns it with the weights of the epoch that had the least validation loss.
+
+    Args:
+        recipe: how.
+        sampler: makes the training batches.
+        validation: chooses the epoch and the temperature.
+        seed: of the first weights and of dropout.
+        threads: threads that make batches.
+        report: called with the steps done so far and a line of text.
+    """
+    keras = import_keras()
+    keras.utils.set_random_seed(seed)
+    model = compiled(recipe, sampler.classes)
+    epochs: list[Epoch] = []
+    best, best_weights = 0, model.get_weights()
+    for number in range(1, recipe.epochs + 1):
+        began = time.monotonic()
+        loss, accuracy = _run_steps(model, recipe, sampler, number, threads, report)
+        running_weights = model.get_weights()
+        average_weights(model, sampler)
+        figures = weighted_figures(logits_of(model, validation.pixels), validation)
+        if not np.isfinite((loss, figures[0])).all():
+            raise FittingError(
+                "the fit has diverged",
+                expected="a finite loss",
+                got=f"{loss} in training, {figures[0]} in validation",
+                remedy="Lower learning_rate in the recipe",
+            )
+        epochs.append(Epoch(number, loss, accuracy, *figures, seconds=time.monotonic() - began))
+        if figures[0] <= min(epoch.validation_loss for epoch in epochs):
+            best, best_weights = number, model.get_weights()
+        if number - best >= recipe.patience:
+            break
+        model.set_weights(running_weights)
+    model.set_weights(best_weights)
+    temperature = fit_temperature(logits_of(model, validation.pixels), validation)
+    return Fitted(model, tuple(epochs), best, temperature)
+
+
+def compiled(recipe: Recipe, classes: int) -> Any:
+    """The untrained network with its loss and optimizer."""
+    import keras
+
+    steps = recipe.epochs * recipe.steps_per_epoch
+    warmup = min(recipe.warmup_steps, steps // 10)
+    rate = (
+        keras.optimizers.schedules.CosineDecay(
+            recipe.learning_rate / 100,
+            max(1, steps - warmup),
+            alpha=0.01,
+            warmup_target=recipe.learning_rate,
+            warmup_steps=warmup,
+        )
+        if warmup
+        else keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=0.01)
+    )
+    model = build(recipe, classes)
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.average),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+    return model
+
+
+def _run_steps(
+    model: Any,
+    recipe: Recipe,
+    sampler: Sampler,
+    epoch: int,
+    threads: int,
+    report: Callable[[int, str], object],
+) -> tuple[float, float]:
+    """One epoch of batches; the mean loss and accuracy over it."""
+    model.reset_metrics()
+    last = epoch * recipe.steps_per_epoch
+    figures = {"loss": np.nan, "accuracy": np.nan}
+    for step, batch in enumerate(made_ahead(sampler.batch, last - recipe.steps_per_epoch, last, threads), 1):
+        figures = model.train_on_batch(*batch, return_dict=True)
+        done = last - recipe.steps_per_epoch + step
+        report(done, f"epoch {epoch}/{recipe.epochs}  loss {float(figures['loss']):.3f}")
+    return float(figures["loss"]), float(figures["accuracy"])
+
+
+def average_weights(model: Any, sampler: Sampler) -> None:
+    """Puts the averaged weights into the network, and batch norm statistics that are theirs."""
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    refresh_batch_norm(model, sampler)
+
+
+def refresh_batch_norm(model: Any, sampler: Sampler) -> None:
+    """Measures the batch norm statistics anew: the running ones belong to weights of the last few steps."""
+    import keras
+
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for number in range(_REFRESH_BATCHES):
+        for norm in norms:
+            norm.momentum = number / (number + 1)  # the running mean of all batches so far
+        pictures, _ = sampler.batch(number)
+        model(keras.ops.convert_to_tensor(pictures), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def logits_of(model: Any, pixels: Pixels) -> FloatArray:
+    """Logits (pictures, classes) float32 of pictures (pictures, size, size) uint8, as many at once as memory allows."""
+    blocks = (pixels[start : start + _PREDICT_AT_ONCE] for start in range(0, len(pixels), _PREDICT_AT_ONCE))
+    return np.concatenate([model.predict_on_batch(_inputs(block)) for block in blocks])
+
+
+def _inputs(pixels: Pixels) -> FloatArray:
+    return np.stack([standardise(picture) for picture in pixels])[..., None]
+
+
+def weighted_figures(logits: FloatArray, validation: Validation, temperature: float = 1.0) -> tuple[float, float]:
+    """Cross-entropy in nats, and share right, each weighted by ``validation.weights``."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    log_likelihood = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    of_truth = log_likelihood[np.arange(len(logits)), validation.targets]
+    right = logits.argmax(axis=1) == validation.targets
+    return float(-(validation.weights * of_truth).sum()), float((validation.weights * right).sum())
+
+
+def fit_temperature(logits: FloatArray, validation: Validation) -> float:
+    """The temperature, 0.25 to 8, under which the validation pictures are likeliest (Guo et al., ICML 2017)."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log: weighted_figures(logits, validation, float(np.exp(log)))[0],
+        bounds=np.log((0.25, 8)),
+        method="bounded",
+    )
+    return round(float(np.exp(found.x)), 4)
