@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from edge_qc_trainer.cli import main
-from trainer.drawn_parts import draw_ring, write
+from ring_parts import draw_ring, write
 
 RECIPE = """
 size: 64

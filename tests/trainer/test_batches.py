@@ -7,7 +7,7 @@ from edge_qc_trainer.augment import augment, draw_defects
 from edge_qc_trainer.batches import Sampler, made_ahead, sampling_weights
 from edge_qc_trainer.config import Augment, Recipe
 from edge_qc_trainer.errors import DataError
-from trainer.drawn_parts import draw_ring
+from ring_parts import draw_ring
 
 RECIPE = Recipe(size=64, batch=4)
 SAMPLER = Sampler(

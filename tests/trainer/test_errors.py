@@ -12,7 +12,7 @@ from edge_qc_trainer.config import Recipe, load_recipe
 from edge_qc_trainer.dataset import choose_ok_labels
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.pipeline import whole_or_absent
-from trainer.drawn_parts import draw_ring, write
+from ring_parts import draw_ring, write
 
 Run = Callable[..., tuple[int, str]]
 
@@ -140,13 +140,11 @@ def test_a_name_that_no_card_takes_is_refused_before_the_work(
     assert f"{option}; expected" in said
 
 
-def test_metrics_of_an_earlier_run_that_are_none(run_command: Run, tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_text("[]")
+def test_folds_beside_a_test_set(run_command: Run, tmp_path: Path) -> None:
     data = fill(tmp_path / "data", "ok", "bad")
-    assert "other JSON" in refused(run_command, tmp_path, data, "--all", "--metrics-from", tmp_path / "m.json")
+    assert "exclude each other" in refused(run_command, tmp_path, data, "--folds", "3", "--test", data)
 
 
-def test_all_without_earlier_metrics(run_command: Run, tmp_path: Path) -> None:
-    assert "leaves no part to measure on" in refused(
-        run_command, tmp_path, fill(tmp_path / "data", "ok", "bad"), "--all"
-    )
+def test_more_folds_than_parts_of_a_class(run_command: Run, tmp_path: Path) -> None:
+    said = refused(run_command, tmp_path, fill(tmp_path / "data", "ok", "bad"), "--folds", "20")
+    assert "too few different parts for so many folds" in said

@@ -4,7 +4,7 @@ import numpy as np
 
 from edge_qc.domain import Pixels
 from edge_qc_trainer.groups import find_bore, group_near_copies
-from trainer.drawn_parts import draw_ring, turned
+from ring_parts import draw_ring, turned
 
 
 def groups_of(*pictures: Pixels, hashes: list[str] | None = None) -> list[int]:

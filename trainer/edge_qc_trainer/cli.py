@@ -14,7 +14,7 @@ from edge_qc.errors import BundleError, ConfigError, EdgeQcError
 from edge_qc_trainer.errors import BackendError, DataError
 
 if TYPE_CHECKING:
-    from edge_qc_trainer.pipeline import Progress
+    from edge_qc_trainer.job import Progress
 
 _FOLDER = click.Path(path_type=Path)
 _FAULT, _WRONG = 1, 2
@@ -76,8 +76,7 @@ def simulate(out: Path, parts: int, seed: int, defect_rate: float, ok_label: str
 @click.option("--name", default="casting", help="Name of the model.")
 @click.option("--model-version", default="1.0.0", help="Version of the model.")
 @click.option("--groups/--no-groups", "group", default=True, help="Keep near copies of a part together in the split.")
-@click.option("--all", "everything", is_flag=True, help="Train on all parts; the figures come from --metrics-from.")
-@click.option("--metrics-from", type=_FOLDER, help="metrics.json of an earlier run with held-out parts.")
+@click.option("--folds", type=click.IntRange(2, 20), help="Cross-validate by part, then train on all parts.")
 @click.option("--licence-note", help="Text, or a file with it, on the data and its licence, for the model card.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, help="Threads that prepare pictures.")
 def fit(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -94,8 +93,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     name: str,
     model_version: str,
     group: bool,  # noqa: FBT001 - click gives options by name
-    everything: bool,  # noqa: FBT001
-    metrics_from: Path | None,
+    folds: int | None,
     licence_note: str | None,
     threads: int,
 ) -> None:
@@ -105,14 +103,16 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     from edge_qc_trainer import pipeline, report
     from edge_qc_trainer.config import load_recipe
+    from edge_qc_trainer.job import Job
 
-    if everything != (metrics_from is not None):
+    if folds and test:
         raise DataError(
-            "--all leaves no part to measure on" if everything else "--metrics-from is for --all",
-            expected="--all together with --metrics-from METRICS.json",
-            got="one of them",
+            "--folds and --test exclude each other",
+            expected="one way to measure",
+            got="two",
+            remedy="Fit with --folds, then measure with edge-qc-train evaluate",
         )
-    job = pipeline.Job(
+    job = Job(
         data=data,
         distinct=distinct,
         test=test,
@@ -122,14 +122,14 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
         name=name,
         version=model_version,
         group=group,
-        metrics_from=metrics_from,
+        folds=folds or 0,
         threads=threads,
         command=shlex.join(["edge-qc-train", *sys.argv[1:]]),
         **({} if licence_note is None else {"licence_note": _text_or_file(licence_note)}),
     )
     with _progress() as progress:
         metrics = pipeline.run(job, out, progress)
-    report.print_tables(metrics, "Held-out parts of the earlier run" if everything else "Held-out parts")
+    report.print_tables(metrics, "Parts that the judging model never saw")
     click.echo(f"{out / 'bundle'}: install it with edge-qc model install")
 
 
@@ -190,7 +190,7 @@ def _progress() -> Iterator["Progress"]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    from edge_qc_trainer.pipeline import Progress
+    from edge_qc_trainer.job import Progress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True)) as bar:

@@ -22,13 +22,13 @@ _PREDICT_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """An epoch's figures: mean cross-entropy (nats) and share right; validation counts every part alike."""
+    """An epoch's figures: mean cross-entropy (nats) and share right; validation counts every part alike, or is None."""
 
     epoch: int
     loss: float
     accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
     seconds: float
 
 
@@ -49,13 +49,11 @@ class Fitted:
         model: the ``keras.Model`` with the weights of the best epoch.
         epochs: the figures of each epoch.
         best: number of the best epoch, from 1.
-        temperature: what the logits are divided by, so that probabilities match frequencies.
     """
 
     model: Any
     epochs: tuple[Epoch, ...]
     best: int
-    temperature: float
 
     def history(self) -> list[dict[str, Any]]:
         """The epochs for JSON."""
@@ -84,7 +82,7 @@ def import_keras() -> Any:
 def train(
     recipe: Recipe,
     sampler: Sampler,
-    validation: Validation,
+    validation: Validation | None,
     *,
     seed: int,
     threads: int,
@@ -92,10 +90,12 @@ def train(
 ) -> Fitted:
     """Fits a network and returns it with the weights of the epoch that had the least validation loss.
 
+    Without validation pictures it runs to the end of the schedule, and the last epoch is the one.
+
     Args:
         recipe: how.
         sampler: makes the training batches.
-        validation: chooses the epoch and the temperature.
+        validation: chooses the epoch; None for all epochs.
         seed: of the first weights and of dropout.
         threads: threads that make batches.
         report: called with the steps done so far and a line of text.
@@ -104,29 +104,39 @@ def train(
     keras.utils.set_random_seed(seed)
     model = compiled(recipe, sampler.classes)
     epochs: list[Epoch] = []
-    best, best_weights = 0, model.get_weights()
+    least, best, best_weights = np.inf, 0, model.get_weights()
     for number in range(1, recipe.epochs + 1):
         began = time.monotonic()
         loss, accuracy = _run_steps(model, recipe, sampler, number, threads, report)
+        if validation is None:
+            _check_finite(loss)
+            epochs.append(Epoch(number, loss, accuracy, None, None, seconds=time.monotonic() - began))
+            continue
         running_weights = model.get_weights()
         average_weights(model, sampler)
         figures = weighted_figures(logits_of(model, validation.pixels), validation)
-        if not np.isfinite((loss, figures[0])).all():
-            raise FittingError(
-                "the fit has diverged",
-                expected="a finite loss",
-                got=f"{loss} in training, {figures[0]} in validation",
-                remedy="Lower learning_rate in the recipe",
-            )
+        _check_finite(loss, figures[0])
         epochs.append(Epoch(number, loss, accuracy, *figures, seconds=time.monotonic() - began))
-        if figures[0] <= min(epoch.validation_loss for epoch in epochs):
-            best, best_weights = number, model.get_weights()
+        if figures[0] <= least:
+            least, best, best_weights = figures[0], number, model.get_weights()
         if number - best >= recipe.patience:
             break
         model.set_weights(running_weights)
+    if validation is None:
+        average_weights(model, sampler)
+        return Fitted(model, tuple(epochs), len(epochs))
     model.set_weights(best_weights)
-    temperature = fit_temperature(logits_of(model, validation.pixels), validation)
-    return Fitted(model, tuple(epochs), best, temperature)
+    return Fitted(model, tuple(epochs), best)
+
+
+def _check_finite(*losses: float) -> None:
+    if not np.isfinite(losses).all():
+        raise FittingError(
+            "the fit has diverged",
+            expected="a finite loss",
+            got=", ".join(map(str, losses)),
+            remedy="Lower learning_rate in the recipe",
+        )
 
 
 def compiled(recipe: Recipe, classes: int) -> Any:
@@ -205,23 +215,10 @@ def _inputs(pixels: Pixels) -> FloatArray:
     return np.stack([standardise(picture) for picture in pixels])[..., None]
 
 
-def weighted_figures(logits: FloatArray, validation: Validation, temperature: float = 1.0) -> tuple[float, float]:
+def weighted_figures(logits: FloatArray, validation: Validation) -> tuple[float, float]:
     """Cross-entropy in nats, and share right, each weighted by ``validation.weights``."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    log_likelihood = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    centred = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_likelihood = centred - np.log(np.exp(centred).sum(axis=1, keepdims=True))
     of_truth = log_likelihood[np.arange(len(logits)), validation.targets]
     right = logits.argmax(axis=1) == validation.targets
     return float(-(validation.weights * of_truth).sum()), float((validation.weights * right).sum())
-
-
-def fit_temperature(logits: FloatArray, validation: Validation) -> float:
-    """The temperature, 0.25 to 8, under which the validation pictures are likeliest (Guo et al., ICML 2017)."""
-    from scipy.optimize import minimize_scalar
-
-    found = minimize_scalar(
-        lambda log: weighted_figures(logits, validation, float(np.exp(log)))[0],
-        bounds=np.log((0.25, 8)),
-        method="bounded",
-    )
-    return round(float(np.exp(found.x)), 4)

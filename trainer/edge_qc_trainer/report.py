@@ -38,8 +38,9 @@ def curves_svg(history: list[dict[str, Any]], best: int) -> str:
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         epochs = [row["epoch"] for row in history]
         axes.plot(epochs, [row[name] for row in history], marker=".", label="training (varied pictures)")
-        axes.plot(epochs, [row[f"validation_{name}"] for row in history], marker=".", label="validation")
-        axes.axvline(best, color="grey", linestyle=":", label="chosen")
+        if history[0][f"validation_{name}"] is not None:
+            axes.plot(epochs, [row[f"validation_{name}"] for row in history], marker=".", label="validation")
+            axes.axvline(best, color="grey", linestyle=":", label="chosen")
         axes.set(xlabel="epoch", ylabel=name)
     axes.legend()
     return _svg(figure)

@@ -15,7 +15,7 @@ from edge_qc_trainer.fit import import_keras
 from edge_qc_trainer.groups import group_identical
 
 if TYPE_CHECKING:
-    from edge_qc_trainer.pipeline import Progress
+    from edge_qc_trainer.job import Progress
 
 _NOT_MEASURED = "Not measured. Run `edge-qc-train evaluate DATA --model BUNDLE` on parts that training never saw."
 

@@ -61,7 +61,8 @@ def draw_part(rng: np.random.Generator, defective: bool) -> DrawnPart:  # noqa: 
         defect = DEFECTS[int(rng.integers(len(DEFECTS)))]
         spot = _DRAW[defect](rng, sheet)
     columns, rows = _pose(rng)
-    picture = cv2.remap(sheet, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    posed = cv2.remap(sheet, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    picture: FloatArray = np.asarray(posed, np.float32)
     picture *= _light(rng)
     picture += rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(rng.uniform(0.8, 2.5))
     pixels = cv2.convertScaleAbs(np.maximum(picture, 0))
@@ -174,7 +175,7 @@ def _disc(rng: np.random.Generator, sheet: FloatArray) -> None:
 
 def _slit(rng: np.random.Generator, sheet: FloatArray, lit: FloatArray) -> None:
     """The dark slit around the ring: wide on the shaded side, bridged by a glint here and there."""
-    width = 1.5 + 4.5 * lit + 0.6 * _wave(rng, 14)
+    width: FloatArray = np.asarray(1.5 + 4.5 * lit + 0.6 * _wave(rng, 14), np.float32)
     rows = _around(_RING, _RING + 8)
     depth = np.clip(0.25 + 0.75 * lit + 0.12 * _wave(rng, 24), 0, 0.95)
     for at in rng.uniform(0, _TURN, int(rng.integers(1, 4))):

@@ -1,0 +1,125 @@
+"""Cross-validation by part: every part is judged once, by a model that never saw it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_qc.domain import FloatArray
+from edge_qc_trainer.batches import sampling_weights
+from edge_qc_trainer.calibrate import Calibration, calibrate
+from edge_qc_trainer.card import notes_file
+from edge_qc_trainer.config import Recipe
+from edge_qc_trainer.dataset import IntArray, choose_ok_labels
+from edge_qc_trainer.errors import DataError
+from edge_qc_trainer.evaluate import Judgement, judge
+from edge_qc_trainer.fit import Fitted, logits_of
+from edge_qc_trainer.job import Job, Material, Progress, figures_of, fit_network, make_bundle
+from edge_qc_trainer.metrics import Figures
+from edge_qc_trainer.split import Split
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """One fold: its split, the model fitted without it, and that model's logits (held out, classes) of it."""
+
+    split: Split
+    fitted: Fitted
+    logits: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossValidated:
+    """What cross-validation found.
+
+    Attributes:
+        judgements: one of each picture, by the device's own code and the int8 model of its fold.
+        places: the picture of each judgement.
+        calibration: of all folds together, for the model that is trained on all parts.
+    """
+
+    judgements: list[Judgement]
+    places: IntArray
+    calibration: Calibration
+
+    def figures(self, job: Job, material: Material) -> Figures:
+        """The figures over all folds."""
+        return figures_of(job, material, self.judgements, self.places)
+
+
+def deal_into_folds(material: Material, job: Job) -> list[Split]:
+    """Splits by part, with the classes in proportion; pictures of ``job.distinct`` are trained on in every fold.
+
+    Raises:
+        DataError: if a class has fewer parts than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    data, nothing = material.dataset, np.array([], np.int64)
+    counted = np.flatnonzero(data.sources < len(job.data))
+    targets, groups = data.targets[counted], material.groups[counted]
+    fewest = min(len(np.unique(groups[targets == target])) for target in np.unique(targets))
+    if fewest < job.folds:
+        raise DataError(
+            "too few different parts for so many folds",
+            expected=f"at least {job.folds} parts of each class, near copies counted once",
+            got=f"{fewest} of the class that has fewest",
+            remedy=f"Photograph more parts, or give --folds {fewest}",
+        )
+    splitter = StratifiedGroupKFold(job.folds, shuffle=True, random_state=job.seed)
+    held_out = [counted[fold] for _, fold in splitter.split(targets, targets, groups)]
+    return [Split(np.setdiff1d(np.arange(len(data.files)), fold), nothing, fold) for fold in held_out]
+
+
+def cross_validate(job: Job, material: Material, folder: Path, progress: Progress) -> CrossValidated:
+    """Fits a model for each fold and judges the fold with it.
+
+    A fold's model runs to its last epoch: choosing one by the fold's own pictures would flatter the figures. Its
+    calibration comes from the other folds for the same reason.
+
+    Args:
+        job: what ``fit`` was asked for.
+        material: the pictures.
+        folder: where the folds' models may be put.
+        progress: where to tell how far it is.
+    """
+    folds = []
+    for number, split in enumerate(deal_into_folds(material, job), 1):
+        progress.say(f"fold {number} of {job.folds}: {len(split.train)} to train on, {len(split.held_out)} held out")
+        fitted = fit_network(job, material.with_split(split), progress)
+        folds.append(Fold(split, fitted, logits_of(fitted.model, material.dataset.pixels[split.held_out])))
+    judgements: list[Judgement] = []
+    for number, fold in enumerate(folds, 1):
+        calibration = _calibrated(job, material, [other for other in folds if other is not fold])
+        keras_file = folder / f"fold-{number}.keras"
+        made = make_bundle(job, material.with_split(fold.split), fold.fitted, calibration, keras_file)
+        files = material.files(fold.split.held_out)
+        found, _ = judge(made.bundle({}), files, progress.counter(f"judging fold {number}", len(files)))
+        judgements += found
+        keras_file.unlink()
+        notes_file(keras_file).unlink()
+    places = np.concatenate([fold.split.held_out for fold in folds])
+    return CrossValidated(judgements, places, _calibrated(job, material, folds))
+
+
+def calibrate_on_validation(job: Job, material: Material, fitted: Fitted) -> Calibration:
+    """The calibration of a model on the validation pictures, which have chosen its epoch."""
+    places = material.split.validation
+    return _calibrate(job, material, places, logits_of(fitted.model, material.dataset.pixels[places]))
+
+
+def _calibrated(job: Job, material: Material, folds: Sequence[Fold]) -> Calibration:
+    places = np.concatenate([fold.split.held_out for fold in folds])
+    return _calibrate(job, material, places, np.concatenate([fold.logits for fold in folds]))
+
+
+def _calibrate(job: Job, material: Material, places: IntArray, logits: FloatArray) -> Calibration:
+    """Every part counts alike, and the good as much as the defective."""
+    data = material.dataset
+    ok_labels = choose_ok_labels(data.labels, job.ok_labels)
+    good = np.array([label in ok_labels for label in data.labels])
+    defective = ~good[data.targets[places]]
+    by_part = Recipe(copies_power=-1.0)
+    weights = sampling_weights(defective.astype(np.int64), material.groups[places], np.zeros_like(places), by_part)
+    return calibrate(logits, defective, good, weights)

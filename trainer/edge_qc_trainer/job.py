@@ -1,0 +1,268 @@
+"""A job of ``fit`` and its stages: gather the pictures, fit the network, make the bundle, measure it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edge_qc.bundle import Bundle
+from edge_qc_trainer import dataset
+from edge_qc_trainer.batches import Sampler, sampling_weights
+from edge_qc_trainer.calibrate import Calibration, shift_logits
+from edge_qc_trainer.card import Notes, bundle_of, notes_file, versions
+from edge_qc_trainer.config import Recipe
+from edge_qc_trainer.convert import Quantized, choose_calibration, quantize
+from edge_qc_trainer.dataset import Dataset, IntArray, LabelledFile
+from edge_qc_trainer.errors import DataError
+from edge_qc_trainer.evaluate import Judgement, judge
+from edge_qc_trainer.fit import Fitted, Validation, train
+from edge_qc_trainer.groups import group_near_copies
+from edge_qc_trainer.metrics import Figures, by_group, figures
+from edge_qc_trainer.split import Split, split_by_group
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What ``fit`` was asked for.
+
+    Attributes:
+        data: folders whose pictures may show the same part several times.
+        distinct: folders whose every picture shows another part.
+        test: a folder to measure on, held out as it is.
+        recipe: how to fit.
+        seed: of everything.
+        ok_labels: the good classes; empty: by their names.
+        name: of the model.
+        version: of the model, such as ``1.0.0``.
+        group: whether near copies are looked for.
+        folds: where not 0, the figures and the calibration come from a cross-validation of so many folds, and the
+            model is trained on all parts.
+        threads: threads that make batches.
+        licence_note: a sentence on the data and its licence, for the card.
+        command: as it was typed, for the card.
+    """
+
+    data: tuple[Path, ...]
+    recipe: Recipe
+    distinct: tuple[Path, ...] = ()
+    test: Path | None = None
+    seed: int = 0
+    ok_labels: tuple[str, ...] = ()
+    name: str = "casting"
+    version: str = "1.0.0"
+    group: bool = True
+    folds: int = 0
+    licence_note: str = "Its licence is that of its data."
+    threads: int = 1
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """The pictures of a job, what part each shows, and what each is for."""
+
+    dataset: Dataset
+    groups: IntArray
+    split: Split
+
+    def with_split(self, split: Split) -> "Material":
+        """The same pictures, split in another way."""
+        return replace(self, split=split)
+
+    def validation(self, recipe: Recipe) -> Validation | None:
+        """The validation pictures, every part counted alike, and the classes and sources as in training."""
+        if not len(self.split.validation):
+            return None
+        data, places, by_part = self.dataset, self.split.validation, recipe.model_copy(update={"copies_power": -1.0})
+        weights = sampling_weights(data.targets[places], self.groups[places], data.sources[places], by_part)
+        return Validation(data.pixels[places], data.targets[places], weights)
+
+    def files(self, places: IntArray) -> list[LabelledFile]:
+        """The files of some pictures."""
+        return [self.dataset.files[place] for place in places]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run tells how far it is.
+
+    Attributes:
+        begin: takes what is begun and its total; gives a function that is told the count so far and a text.
+        say: takes a line of text.
+    """
+
+    begin: Callable[[str, int], Callable[[int, str], object]] = lambda _what, _total: lambda _done, _text: None
+    say: Callable[[str], object] = lambda _text: None
+
+    def counter(self, what: str, total: int) -> Callable[[], None]:
+        """A function that counts one up."""
+        update, done = self.begin(what, total), iter(range(1, total + 1))
+
+        def advance() -> None:
+            update(next(done, total), "")
+
+        return advance
+
+
+def gather(job: Job, progress: Progress) -> Material:
+    """Reads the pictures, finds out which show the same part, and splits them by part.
+
+    Raises:
+        DataError: if the data cannot be trained on.
+    """
+    train_files, test_files = _find(job)
+    files = [*train_files, *test_files]
+    dataset.choose_ok_labels(sorted({file.label for file in files}), job.ok_labels)
+    data = dataset.load(files, job.recipe.size, job.recipe.fit, progress.counter("reading", len(files)))
+    for skipped in data.unreadable:
+        progress.say(f"skipped {skipped.path}: {skipped.reason}")
+    parts = _group(job, data, progress)
+    given = set(test_files)
+    fixed_test = np.array([place for place, file in enumerate(data.files) if file in given], np.int64)
+    if job.folds:
+        everything = np.arange(len(data.files))
+        return Material(data, parts, Split(everything, everything[:0], everything[:0]))
+    split = split_by_group(
+        data.targets,
+        parts,
+        fixed_test,
+        held_out=job.recipe.held_out_share,
+        validation=job.recipe.validation_share,
+        seed=job.seed,
+    )
+    progress.say(
+        f"{len(data.files)} pictures of {len(np.unique(parts))} parts: {len(split.train)} to train on, "
+        f"{len(split.validation)} for validation, {len(split.held_out)} held out"
+    )
+    return Material(data, parts, split)
+
+
+def _find(job: Job) -> tuple[list[LabelledFile], list[LabelledFile]]:
+    train_files: list[LabelledFile] = []
+    test_files: list[LabelledFile] = dataset.find_files(job.test) if job.test else []
+    for source, folder in enumerate((*job.data, *job.distinct)):
+        train, test = dataset.train_and_test(folder)
+        train_files += dataset.find_files(train, source)
+        test_files += dataset.find_files(test, source) if test else []
+    if test_files:
+        dataset.check_same_labels((f.label for f in train_files), (f.label for f in test_files))
+    return train_files, test_files
+
+
+def _group(job: Job, data: Dataset, progress: Progress) -> IntArray:
+    looked_at = np.flatnonzero((data.sources < len(job.data)) & job.group)
+    if len(looked_at):
+        progress.say(f"looking for near copies among {len(looked_at)} pictures")
+    return group_near_copies(data.pixels, data.hashes, job.recipe.group_threshold, looked_at)
+
+
+def fit_network(job: Job, material: Material, progress: Progress) -> Fitted:
+    """Fits the network to the training pictures."""
+    data, places, recipe = material.dataset, material.split.train, job.recipe
+    targets = data.targets[places]
+    weights = sampling_weights(targets, material.groups[places], data.sources[places], recipe)
+    good, defective = _drawn_classes(data.labels, dataset.choose_ok_labels(data.labels, job.ok_labels), recipe)
+    sampler = Sampler(data.pixels[places], targets, weights, len(data.labels), recipe, job.seed, good, defective)
+    on_step = progress.begin("fitting", recipe.epochs * recipe.steps_per_epoch)
+    return train(recipe, sampler, material.validation(recipe), seed=job.seed, threads=job.threads, report=on_step)
+
+
+def _drawn_classes(labels: Sequence[str], ok_labels: Sequence[str], recipe: Recipe) -> tuple[int | None, int | None]:
+    if not recipe.augment.draw_share:
+        return None, None
+    if len(labels) != 2:
+        raise DataError(
+            "draw_share of the recipe",
+            expected="one good class and one defective class",
+            got=f"{len(labels)} classes",
+            remedy="Set it to 0",
+        )
+    good = labels.index(ok_labels[0])
+    return good, 1 - good
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A quantized network and what it says of itself."""
+
+    quantized: Quantized
+    notes: Notes
+    path: Path
+
+    def bundle(self, metrics: Figures) -> Bundle:
+        """The bundle, in memory."""
+        return bundle_of(self.quantized, self.notes, metrics, self.path)
+
+
+def make_bundle(job: Job, material: Material, fitted: Fitted, calibration: Calibration, keras_file: Path) -> Made:
+    """Saves a fitted network with its calibration, and quantizes it, calibrated on training pictures only."""
+    data, notes = material.dataset, notes_of(job, material, calibration)
+    defective = np.array([label not in notes.ok_labels for label in notes.labels])
+    shift_logits(fitted.model, defective, calibration.shift * calibration.temperature)
+    fitted.model.save(keras_file)
+    notes_file(keras_file).write_text(notes.model_dump_json(indent=2) + "\n", "utf-8")
+    chosen = choose_calibration(material.split.train, data.targets, material.groups, job.seed)
+    quantized = quantize(keras_file, data.pixels[chosen], job.recipe.fit)
+    return Made(quantized, notes, keras_file.parent / "bundle")
+
+
+def notes_of(job: Job, material: Material, calibration: Calibration) -> Notes:
+    """What a card and ``convert`` need to know of a run."""
+    data, split, labels = material.dataset, material.split, material.dataset.labels
+    counts = {
+        "pictures": len(data.files),
+        "parts": len(np.unique(material.groups)),
+        "unreadable": len(data.unreadable),
+        **{f"{name}_pictures": len(getattr(split, name)) for name in ("train", "validation", "held_out")},
+        **{
+            f"{name}_parts": len(np.unique(material.groups[getattr(split, name)]))
+            for name in ("train", "validation", "held_out")
+        },
+    }
+    return Notes(
+        name=job.name,
+        version=job.version,
+        labels=labels,
+        ok_labels=dataset.choose_ok_labels(labels, job.ok_labels),
+        fit=job.recipe.fit,
+        temperature=calibration.temperature,
+        licence_note=job.licence_note,
+        command=job.command,
+        data={**counts, "fingerprint": data.fingerprint, "seed": job.seed},
+        made_with=versions(),
+    )
+
+
+def measure(job: Job, material: Material, bundle: Bundle, progress: Progress) -> Figures:
+    """The figures of the int8 model on the held-out pictures, judged by the device's own code."""
+    places = material.split.held_out
+    files = material.files(places)
+    judgements, _ = judge(bundle, files, progress.counter("judging", len(files)))
+    return figures_of(job, material, judgements, places)
+
+
+def figures_of(job: Job, material: Material, judgements: list[Judgement], places: IntArray) -> Figures:
+    """The figures of judged pictures, by picture, by part and by DATA."""
+    data, parts = material.dataset, material.groups[places]
+    labels, ok_labels = data.labels, dataset.choose_ok_labels(data.labels, job.ok_labels)
+    metrics = figures(judgements, labels, ok_labels, data.unreadable)
+    metrics["by_group"] = by_group(judgements, parts)
+    known = 0 if job.folds else int(np.isin(parts, material.groups[material.split.train]).sum())
+    metrics["held_out_near_copies_in_training"] = known
+    names = [folder.name for folder in (*job.data, *job.distinct)]
+    if len({j.source for j in judgements}) > 1:
+        metrics["by_source"] = [
+            {"source": name, **without_lists(figures([j for j in judgements if j.source == source], labels, ok_labels))}
+            for source, name in enumerate(names)
+        ]
+    return metrics
+
+
+def without_lists(metrics: Figures) -> Figures:
+    """The figures without the single pictures: a card names no files."""
+    lists = ("errors", "not_inspected", "unreadable")
+    short = {key: value for key, value in metrics.items() if key not in lists}
+    if "by_group" in short:
+        short["by_group"] = {key: value for key, value in short["by_group"].items() if key != "wrong"}
+    return short
