@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -173,3 +174,14 @@ def draw_pictures(folder: Path, count: int, *, defect_every: int = 2, seed: int 
         os.utime(path, ns=(1_700_000_000_000_000_000 + i * 1_000_000,) * 2)
         paths.append(path)
     return paths
+
+
+def huge_png() -> bytes:
+    """A few hundred bytes that say they are 400 megapixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (20_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")

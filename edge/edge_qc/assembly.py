@@ -77,13 +77,19 @@ def run_station(config: Config, *, once: bool) -> int:
         stages.callback(signal.stop)
         if isinstance(signal, MqttSignal):
             if not signal.wait_connected(FIRST_CONNECTION_ONCE_S if once else FIRST_CONNECTION_S):
-                log.warning("no connection to %s yet: verdicts are recorded, and sent once it is there", broker.url)
+                log.warning(
+                    "expected a connection to %s by now. Inspection goes on: verdicts are recorded, not sent, and the "
+                    "records are forwarded later. Start the broker, or set broker.url",
+                    broker.url,
+                )
             outbox.start(signal)
             stages.callback(outbox.stop)
         trigger = EveryFrame(source_name(config), config.line.deadline_ms)
         station = Station(identity, camera, trigger, inspector, signal, recorder, health)
-        with stopped_by_signals() as stop:
+        with stopped_by_signals() as stop, _stopped_by_thread_faults(stop) as faults:
             station.run(stop)
+            if faults:
+                return 1
             log.info("inspected: %s", ", ".join(f"{n} {outcome.value}" for outcome, n in station.counts.items()))
             return _deliver(recorder, reader, stop, wait=once and not silent)
 
@@ -123,7 +129,7 @@ def build_camera(config: Config, was_taken: Callable[[FileStamp], bool], *, once
     if uri.startswith("sim:"):
         from edge_qc.capture.simulated import SimulatedCamera  # noqa: PLC0415 - only the source in use is loaded
 
-        return SimulatedCamera(uri)
+        return SimulatedCamera(uri, once=once)
     path = Path(uri)
     if path.is_dir():
         from edge_qc.capture.folder import FolderCamera  # noqa: PLC0415
@@ -183,6 +189,31 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             posix.signal(number, handler)
+
+
+@contextmanager
+def _stopped_by_thread_faults(stop: threading.Event) -> Iterator[list[str]]:
+    """Stops the station when one of its threads dies of what nobody foresaw: better restarted than half dead.
+
+    Gives the names of the threads that died. paho's own threads are made anew with each connection.
+    """
+    died: list[str] = []
+    before = threading.excepthook
+
+    def note(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else "?"
+        log.error(
+            "thread %s died", name, exc_info=(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback)
+        )
+        if not name.startswith("paho-mqtt-client"):
+            died.append(name)
+            stop.set()
+
+    threading.excepthook = note
+    try:
+        yield died
+    finally:
+        threading.excepthook = before
 
 
 def _deliver(recorder: Recorder, reader: Reader, stop: threading.Event, *, wait: bool) -> int:

@@ -222,6 +222,11 @@ class Event:
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
+def printable(name: str) -> str:
+    """A file's name as text that can be sent: bytes in it that are no UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def utc_text(at: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and a ``Z``, as every payload and record has it."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -187,3 +187,10 @@ def test_a_file_that_the_kernel_did_not_tell_of_is_found_by_looking(tmp_path: Pa
 def test_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="no watch folder"):
         FolderCamera(tmp_path / "none", Source(), lambda _: False).open()
+
+
+def test_a_folder_that_goes_away_is_told(tmp_path: Path) -> None:
+    with _watching(tmp_path / "in") as camera:
+        (tmp_path / "in").rmdir()
+        with pytest.raises(CaptureError, match="is gone"):
+            _next(camera)

@@ -1,15 +1,17 @@
 """The main job, from outside: pictures in, verdicts out, everything on record (CONTRACT.md)."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from support import WAIT_S, Daemon, Listener, Mosquitto, draw_pictures, edge_qc, rows, wait_until
+from support import WAIT_S, Daemon, Listener, Mosquitto, draw_pictures, edge_qc, huge_png, rows, wait_until
 
 VERDICT_KEYS = {
     "session", "seq", "part", "verdict", "reason", "label", "score", "captured_at", "decided_at", "age_ms", "model",
@@ -65,13 +67,14 @@ def test_what_is_no_picture_is_set_aside_with_its_reason_and_the_next_is_inspect
     folder = tmp_path / "in"
     good = draw_pictures(folder, 2)
     (folder / "empty.png").touch()
+    (folder / "huge.png").write_bytes(huge_png())
     (folder / "notes.txt").write_text("no picture")
     (folder / "cut.png").write_bytes(good[0].read_bytes()[:4000])
     with Listener(broker.port) as plc:
         done = edge_qc("--source", folder, "--once", "--broker", broker.url, "--data-dir", tmp_path / "data")
-        wait_until(lambda: len(plc.of("result")) == 5)
+        wait_until(lambda: len(plc.of("result")) == 6)
     assert done.returncode == 0
-    bad = {"empty.png", "notes.txt", "cut.png"}
+    bad = {"empty.png", "notes.txt", "cut.png", "huge.png"}
     assert {v["part"] for v in plc.of("verdict") if v["verdict"] == "not_inspected"} == bad
     assert {v["reason"] for v in plc.of("reject") if v["part"] in bad} == {"unreadable"}
     assert {p.name for p in (folder / "rejected-files").iterdir()} == bad | {"reasons.txt"}
@@ -217,3 +220,36 @@ def test_the_embedded_broker_serves_a_station_over_mqtt_3(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert "MQTT 3.1.1" in done.stderr
     assert {r["signalled"] for r in rows(tmp_path / "data")} == {"sent"}
+
+
+def test_a_name_that_is_no_utf8_is_inspected_like_any_other(tmp_path: Path, broker: Mosquitto) -> None:
+    (picture,) = draw_pictures(tmp_path / "in", 1)
+    picture.rename(picture.with_name(os.fsdecode(b"caf\xe9.png")))
+    run = ("--source", tmp_path / "in", "--once", "--broker", broker.url, "--data-dir", tmp_path / "data")
+    with Listener(broker.port) as plc:
+        assert [edge_qc(*run).returncode for _ in range(2)] == [0, 0]
+        wait_until(lambda: plc.of("result"))
+    assert [v["part"] for v in plc.of("verdict")] == ["caf?.png"]
+
+
+def test_two_stations_do_not_share_a_data_folder(tmp_path: Path) -> None:
+    args = ("--source", "sim:", "--broker", "none:", "--data-dir", tmp_path / "data")
+    with Daemon(tmp_path / "log", *args) as daemon:
+        daemon.wait_ready()
+        second = edge_qc(*args, "--once")
+    assert second.returncode == 1
+    assert "is in use" in second.stderr
+
+
+def test_a_thread_that_dies_stops_the_station_so_that_it_is_started_anew(tmp_path: Path) -> None:
+    """A file in the way of the pictures' folder is a fault of the disk; a broken evidence writer is one of ours."""
+    program = (
+        "import sys; from edge_qc.record.evidence import Evidence; Evidence.keep = lambda *_: 1 / 0;"
+        "from edge_qc.cli import main; main(sys.argv[1:])"
+    )
+    args = ("--source", "sim:?rate=50", "--broker", "none:", "--data-dir", str(tmp_path / "data"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "thread recorder died" in done.stderr

@@ -138,7 +138,18 @@ class FolderCamera:
         return Shot(Frame(pixels, self._seq, captured_ns, captured_at, str(self._folder), path.name), stamp=stamp)
 
     def _scan(self) -> None:
-        """Looks at every file; those at rest are ready, oldest first."""
+        """Looks at every file; those at rest are ready, oldest first.
+
+        Raises:
+            CaptureError: if the folder is gone.
+        """
+        if not self._folder.is_dir():
+            raise CaptureError(
+                f"watch folder {self._folder} is gone",
+                expected="the folder",
+                got="nothing",
+                remedy="Mount it or make it again; the service starts again by itself",
+            )
         self._rescan_at_s = time.monotonic() + self._settings.rescan_s
         for path in self._walk(self._folder):
             self._look(path)
@@ -219,7 +230,8 @@ class FolderCamera:
             return
         folder = self._watches.get(watch)
         if mask & flags.IGNORED:
-            self._watches.pop(watch, None)
+            if self._watches.pop(watch, None) == self._folder:
+                self._rescan_at_s = 0.0
             return
         if folder is None or self._once:  # once: what comes later is for the next run
             return
@@ -262,7 +274,7 @@ class FolderCamera:
     def _note_reason(self, moved: Path, why: str) -> None:
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {moved.name}: {why}\n"
         try:
-            with (moved.parent / REASONS_FILE).open("a", encoding="utf-8") as file:
+            with (moved.parent / REASONS_FILE).open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line)
         except OSError as error:
             log.warning("%s cannot be written: %s", REASONS_FILE, error.strerror)

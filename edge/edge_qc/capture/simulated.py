@@ -109,14 +109,16 @@ class SimulatedCamera:
 
     Args:
         uri: what ``parse_sim_uri`` takes.
+        once: a line without end gives one part, and then ends.
 
     Raises:
         CaptureError: if the uri is wrong.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, once: bool = False) -> None:
         self._uri = uri
         self.options = parse_sim_uri(uri)
+        self._parts = self.options.parts or (1 if once else 0)
         self._period_ns = round(_NS / self.options.rate)
         self._rng = np.random.default_rng(self.options.seed)
         self._given = 0
@@ -129,7 +131,7 @@ class SimulatedCamera:
 
     def read(self, timeout_s: float) -> Shot | None:
         """See ``Camera``. The frame's ``truth`` is ``ok`` or the kind of its defect."""
-        if self.options.parts and self._given >= self.options.parts:
+        if self._parts and self._given >= self._parts:
             raise EndOfSource
         end_ns = time.monotonic_ns() + round(timeout_s * _NS)
         if self._next is None:

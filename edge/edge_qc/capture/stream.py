@@ -113,7 +113,8 @@ class LiveStream:
     def __init__(self, uri: str, settings: Source, *, once: bool = False) -> None:
         self._uri, self._settings, self._once = uri, settings, once
         self._news = threading.Condition()
-        self._newest: Frame | None = None
+        self._newest: Shot | None = None
+        self._is_camera = not uri.startswith("rtsp")
         self._ended = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -122,7 +123,7 @@ class LiveStream:
 
     def open(self) -> None:
         """See ``Camera``."""
-        if self._uri.startswith("rtsp"):
+        if not self._is_camera:
             timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
             capture = _open_capture(self._uri, cv2.CAP_FFMPEG, timeouts)
         else:
@@ -150,10 +151,10 @@ class LiveStream:
             raise EndOfSource
         with self._news:
             self._news.wait_for(lambda: self._newest is not None or self._ended, timeout_s)
-            frame, self._newest = self._newest, None
-        if frame is not None:
+            shot, self._newest = self._newest, None
+        if shot is not None:
             self._given = True
-            return Shot(frame)
+            return shot
         if self._ended or time.monotonic() - self._heard_s > SILENT_S:
             raise CaptureError(
                 f"{without_password(self._uri)} has stopped giving pictures",
@@ -174,16 +175,20 @@ class LiveStream:
             self._thread = None
 
     def _pump(self, capture: Any) -> None:  # noqa: ANN401
-        seq = 0
+        seq, last = 0, None
         while not self._stopping.is_set():
             ok, image = capture.read()
             captured_ns, captured_at = time.monotonic_ns(), datetime.now(UTC)
             if not ok:
                 break
-            seq += 1
-            frame = Frame(grayscale(image), seq, captured_ns, captured_at, without_password(self._uri))
+            pixels = grayscale(image)
+            # Two pictures of a real sensor are never the same to the last bit. A coded stream of a still scene may be.
+            frozen = self._is_camera and last is not None and np.array_equal(pixels, last)
+            last, seq = pixels, seq + 1
+            frame = Frame(pixels, seq, captured_ns, captured_at, without_password(self._uri))
+            fault = Unusable("frozen", "the camera gives the same picture again") if frozen else None
             with self._news:
-                self._newest, self._heard_s = frame, time.monotonic()
+                self._newest, self._heard_s = Shot(None if fault else frame, fault), time.monotonic()
                 self._news.notify()
         capture.release()
         with self._news:

@@ -1,17 +1,20 @@
 """The database of inspections, the outbox and the events (CONTRACT.md, Files in the data folder)."""
 
+import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from edge_qc.domain import Event, FileStamp, Inspection, Signalled, utc_text
 from edge_qc.errors import RecordError
 
 DATABASE_FILE = "inspections.db"
+LOCK_FILE = ".lock"
 COLUMNS = (
     "session", "seq", "part", "source", "captured_at", "decided_at", "verdict", "reason", "label", "score",
     "latency_ms", "model", "signalled", "picture", "heatmap",
@@ -34,7 +37,7 @@ CREATE TRIGGER IF NOT EXISTS events_stay BEFORE DELETE ON events
 CREATE TRIGGER IF NOT EXISTS events_as_they_were BEFORE UPDATE ON events
     BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TABLE IF NOT EXISTS taken (
-    path TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    path BLOB NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     PRIMARY KEY (path, size_bytes, mtime_ns)) WITHOUT ROWID;
 """
 
@@ -93,6 +96,7 @@ class Store:
     def __init__(self, data_dir: Path, *, with_outbox: bool = True) -> None:
         self._with_outbox = with_outbox
         self._db = open_database(data_dir)
+        self._lock = _lock(data_dir)
 
     def write(self, entries: Sequence[Entry], events: Sequence[tuple[str, Event]], struck: Iterable[int]) -> None:
         """Everything of one moment in one transaction.
@@ -114,7 +118,7 @@ class Store:
                 texts = [(json.dumps(row, separators=(",", ":"), ensure_ascii=False),) for row in rows]
                 self._db.executemany("INSERT INTO outbox (payload) VALUES (?)", texts)
             self._db.executemany(
-                "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)", [(s.path, s.size_bytes, s.mtime_ns) for s in stamps]
+                "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)", [_taken_row(stamp) for stamp in stamps]
             )
             self._db.executemany(
                 "INSERT INTO events (at, session, kind, detail) VALUES (?, ?, ?, ?)",
@@ -123,8 +127,9 @@ class Store:
             self._db.executemany("DELETE FROM outbox WHERE id = ?", [(id_,) for id_ in struck])
 
     def close(self) -> None:
-        """Folds the log into the database and closes it."""
+        """Folds the log into the database, closes it, and gives the folder free."""
         self._db.close()
+        self._lock.close()
 
 
 class Reader:
@@ -151,7 +156,7 @@ class Reader:
         """Whether this version of a file has its record."""
         found = self._db.execute(
             "SELECT 1 FROM taken WHERE path = ? AND size_bytes = ? AND mtime_ns = ?",
-            (stamp.path, stamp.size_bytes, stamp.mtime_ns),
+            _taken_row(stamp),
         )
         return found.fetchone() is not None
 
@@ -199,6 +204,31 @@ def open_database(data_dir: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(_SCHEMA)
     return db
+
+
+def _taken_row(stamp: FileStamp) -> tuple[bytes, int, int]:
+    """A path as the bytes that it is: file names need not be UTF-8."""
+    return os.fsencode(stamp.path), stamp.size_bytes, stamp.mtime_ns
+
+
+def _lock(data_dir: Path) -> TextIO:
+    """Keeps the folder for this process; the kernel gives it free when the process ends, however it ends.
+
+    Raises:
+        RecordError: if another process has it.
+    """
+    lock = (data_dir / LOCK_FILE).open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RecordError(
+            f"the data folder {data_dir} is in use",
+            expected="one station to a data folder",
+            got="another edge-qc that runs on it",
+            remedy="Stop the other one, or give --data-dir another folder",
+        ) from None
+    return lock
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from edge_qc.capture.base import Camera, EndOfSource
-from edge_qc.domain import Part
+from edge_qc.domain import Part, printable
 
 IDLE_S = 0.1
 
@@ -19,7 +19,7 @@ class EveryFrame:
     """
 
     def __init__(self, source: str, deadline_ms: int) -> None:
-        self._source = source
+        self._source = printable(source)
         self._deadline_ns = deadline_ms * 1_000_000
 
     def parts(self, camera: Camera) -> Iterator[Part | None]:
@@ -39,7 +39,7 @@ class EveryFrame:
             name = frame.name if frame else (shot.fault.name if shot.fault else None)
             yield Part(
                 seq=seq,
-                id=name or str(seq),
+                id=printable(name) if name else str(seq),
                 triggered_ns=at_ns,
                 triggered_at=frame.captured_at if frame else datetime.now(UTC),
                 deadline_ns=at_ns + self._deadline_ns,
