@@ -142,3 +142,18 @@ def test_a_payload_stays_within_512_bytes_whatever_the_part_is_called(broker: Mo
         signal.stop()
     assert all(len(payload) <= 512 for _, payload, _, _ in plc.heard)
     assert plc.of("verdict")[0]["part"].startswith("ÄÄÄ")
+
+
+def test_a_broker_that_freezes_gets_nothing_more_and_is_live_again_when_it_thaws(broker: Mosquitto) -> None:
+    sender = _mqtt(Broker(url=broker.url))
+    sender.start()
+    assert sender.wait_connected(5)
+    broker.freeze()
+    assert sender.send(_inspection()) == "sent"  # nobody can know yet
+    wait_until(lambda: not sender.connected, 3)
+    assert sender.send(_inspection(seq=2)) == "offline"
+    broker.thaw()
+    began_s = time.monotonic()
+    assert sender.wait_connected(5)
+    assert time.monotonic() - began_s < 4
+    sender.stop()

@@ -5,7 +5,10 @@ import random
 import socket
 import ssl
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,10 @@ from edge_qc.errors import SignalError
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 2.0
+# A broker that has taken a message and says nothing for so long is frozen. What it holds may come out at any time
+# later, so nothing more is given to it.
+ACK_TIMEOUT_S = 1.0
+LOOK_EVERY_S = 0.1
 # Live again within 2 s of the broker's return (DESIGN.md): at most this between two tries, each a little off the beat
 # so that a hall full of stations does not knock at once.
 RETRY_S = (0.2, 1.2)
@@ -91,6 +98,7 @@ class Link:
         self._thread: threading.Thread | None = None
         self._why_down = ""
         self._retry_at_once = False
+        self._in_flight: deque[tuple[float, mqtt.MQTTMessageInfo]] = deque()
 
     @property
     def connected(self) -> bool:
@@ -128,7 +136,11 @@ class Link:
         info = client.publish(
             message.topic, message.payload, message.qos, message.retain, self._publish_properties(message)
         )
-        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return None
+        if message.qos:
+            self._in_flight.append((time.monotonic(), info))
+        return info.mid
 
     def stop(self, farewell: Message | None = None) -> None:
         """Says a last message, waits for it to arrive (1 s at most), and disconnects."""
@@ -144,7 +156,7 @@ class Link:
         if client is not None:
             client.disconnect()
         if self._thread is not None:
-            self._thread.join(CONNECT_TIMEOUT_S + 1)
+            self._thread.join(2 * CONNECT_TIMEOUT_S)
             self._thread = None
 
     def _run(self) -> None:
@@ -168,14 +180,36 @@ class Link:
         network = next((t for t in threading.enumerate() if t.name == name), None)
         # With reconnect_on_failure off the network thread ends with the connection, also when a callback has raised,
         # which `is_connected()` would not tell.
-        while network is not None and network.is_alive() and not self._stopping.is_set():
-            network.join(0.25)
-        was_up = self._up.is_set()
+        began_s, fault = time.monotonic(), None
+        while network is not None and network.is_alive() and not (fault or self._stopping.is_set()):
+            network.join(LOOK_EVERY_S)
+            fault = self._fault(began_s)
+        why = fault or ("connection lost" if self._up.is_set() else "connection refused")
         self._up.clear()
         self._client = None
-        client.loop_stop()
+        if network is not None:
+            if fault:
+                _cut(client)
+            network.join(CONNECT_TIMEOUT_S)
+        self._in_flight.clear()
         if not self._stopping.is_set() and not self._retry_at_once:
-            self._note_down("connection lost" if was_up else "connection refused")
+            self._note_down(why)
+
+    def _fault(self, began_s: float) -> str | None:
+        """What is wrong with a connection that still stands: no CONNACK in time, or a message that nobody takes."""
+        now_s = time.monotonic()
+        if not self._up.is_set():
+            if now_s - began_s <= CONNECT_TIMEOUT_S:
+                return None
+            # Some brokers of 3.1.1 say nothing at all to a client of MQTT 5.
+            five = self._version == MQTTProtocolVersion.MQTTv5
+            self._version = MQTTProtocolVersion.MQTTv311 if five else MQTTProtocolVersion.MQTTv5
+            return f"no answer to CONNECT within {CONNECT_TIMEOUT_S:g} s"
+        while self._in_flight and self._in_flight[0][1].is_published():
+            self._in_flight.popleft()
+        if self._in_flight and now_s - self._in_flight[0][0] > ACK_TIMEOUT_S:
+            return f"a message was not acknowledged within {ACK_TIMEOUT_S:g} s"
+        return None
 
     def _note_down(self, why: str) -> None:
         if why != self._why_down:  # one line an outage, not one a try
@@ -228,6 +262,14 @@ class Link:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.MessageExpiryInterval = message.expiry_s
         return properties
+
+
+def _cut(client: mqtt.Client) -> None:
+    """Ends a connection whatever its other end does."""
+    sock: Any = client.socket()  # paho's type for it knows no shutdown
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _no_delay(_client: mqtt.Client, _data: Any, sock: Any) -> None:  # noqa: ANN401
