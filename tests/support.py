@@ -106,6 +106,10 @@ class Listener:
         """The payloads of one topic."""
         return [json.loads(payload) for topic, payload, _, _ in list(self.heard) if topic == PREFIX + name]
 
+    def say(self, name: str, payload: dict[str, Any]) -> None:
+        """Publishes on one topic of the station."""
+        self._client.publish(PREFIX + name, json.dumps(payload), 1)
+
     def __enter__(self) -> Self:
         self._client.loop_start()
         self._ready.get(timeout=WAIT_S)

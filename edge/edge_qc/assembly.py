@@ -58,8 +58,9 @@ def run_station(config: Config, *, once: bool) -> int:
         config = config.model_copy(update={"broker": broker})
         silent = broker.url == "none:"
         store = Store(folder, with_outbox=not silent)
-        outbox = Outbox(folder, lambda ids: recorder.strike(ids))  # noqa: PLW0108 - the recorder is made below
-        signal = NoSignal() if silent else _mqtt_signal(broker, identity, outbox)
+        # The recorder is made below: it tells the health, which tells the signal, which tells the recorder.
+        outbox = Outbox(folder, lambda ids: recorder.strike(ids))  # noqa: PLW0108
+        signal = NoSignal() if silent else _mqtt_signal(broker, identity, outbox, lambda *e: recorder.event(*e))  # noqa: PLW0108
         health = Health(signal)
         reader = Reader(folder)
         stages.callback(reader.close)
@@ -94,8 +95,10 @@ def run_station(config: Config, *, once: bool) -> int:
             return _deliver(recorder, reader, stop, wait=once and not silent)
 
 
-def _mqtt_signal(broker: Broker, identity: Identity, outbox: Outbox) -> MqttSignal:
-    return MqttSignal(broker, identity.station, identity.session, identity.model, outbox.acknowledged)
+def _mqtt_signal(
+    broker: Broker, identity: Identity, outbox: Outbox, on_event: Callable[[str, str], None]
+) -> MqttSignal:
+    return MqttSignal(broker, identity.station, identity.session, identity.model, outbox.acknowledged, on_event)
 
 
 def build_inspector(config: Config, bundle: Bundle) -> Inspector:

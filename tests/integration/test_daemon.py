@@ -253,3 +253,15 @@ def test_a_thread_that_dies_stops_the_station_so_that_it_is_started_anew(tmp_pat
     )
     assert done.returncode == 1
     assert "thread recorder died" in done.stderr
+
+
+def test_a_plc_that_stops_acknowledging_is_an_event(tmp_path: Path, broker: Mosquitto) -> None:
+    data = tmp_path / "data"
+    args = ("--source", "sim:?rate=10", "--broker", broker.url, "--data-dir", data)
+    with Listener(broker.port) as plc, Daemon(tmp_path / "log", *args):
+        wait_until(lambda: plc.of("verdict"))
+        first = plc.of("verdict")[0]
+        plc.say("ack", {"session": first["session"], "seq": first["seq"]})
+        wait_until(lambda: rows(data, "SELECT * FROM events WHERE kind = 'ack_missing'"))
+    (event,) = rows(data, "SELECT * FROM events WHERE kind = 'ack_missing'")
+    assert f"part {first['seq'] + 1} " in event["detail"]

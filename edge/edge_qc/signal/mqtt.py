@@ -1,6 +1,7 @@
 """Verdicts over MQTT (CONTRACT.md, MQTT)."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -10,11 +11,15 @@ from typing import Any
 
 from edge_qc.config import Broker
 from edge_qc.domain import Inspection, Signalled, utc_text
+from edge_qc.signal.acks import AckFollower
 from edge_qc.signal.base import StationState
 from edge_qc.signal.link import Link, Message
 
+log = logging.getLogger(__name__)
+
 MAX_PAYLOAD_BYTES = 512
 MAX_PART_ID_BYTES = 120
+PLC_ACK_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +42,32 @@ class MqttSignal:
         session: 8 hexadecimal digits, new at each start.
         model: name and version of the bundle, for ``state``.
         on_ack: called with the id that ``publish_result`` gave, when the broker has that record.
+        on_event: called with kind and detail of what an auditor will ask about.
     """
 
     def __init__(
-        self, broker: Broker, station: str, session: str, model: str, on_ack: Callable[[int], None] = lambda _: None
+        self,
+        broker: Broker,
+        station: str,
+        session: str,
+        model: str,
+        on_ack: Callable[[int], None] = lambda _: None,
+        on_event: Callable[[str, str], None] = lambda _kind, _detail: None,
     ) -> None:
         self._topics = Topics(f"{broker.root}/{station}")
         self._session, self._model = session, model
         self._reject_on = broker.rejected_outcomes
+        self._acks = AckFollower(session, PLC_ACK_TIMEOUT_S, time.monotonic)
+        self._on_event = on_event
+        self._ack_level = logging.WARNING
         self._state: tuple[StationState, tuple[str, ...]] = ("offline", ("starting",))
         self._link = Link(
             broker,
             f"edge-qc-{station.replace('/', '-')}-{session}",
             will=self._state_message("offline", ("connection_lost",)),
+            subscriptions=[(self._topics("ack"), 1)],
             on_up=self._say_state,
+            on_message=self._hear,
             on_ack=on_ack,
         )
 
@@ -76,12 +93,18 @@ class MqttSignal:
         expiry_s = math.ceil(left_ns / 1e9)  # MQTT counts whole seconds; the PLC's part window is the finer guard
         names = ("reject", "verdict") if inspection.verdict.outcome in self._reject_on else ("verdict",)
         sent = [self._link.publish(Message(self._topics(name), payload, expiry_s=expiry_s)) for name in names]
-        return "offline" if None in sent else "sent"
+        if None in sent:
+            return "offline"
+        self._acks.sent(inspection.part.seq)
+        return "sent"
 
     def heartbeat(self, seq: int) -> None:
         """See ``Signal``."""
         beat = {"session": self._session, "seq": seq, "at": utc_text(datetime.now(UTC))}
         self._link.publish(Message(self._topics("heartbeat"), encode(beat), qos=0))
+        missing = self._acks.missing()
+        if missing is not None:
+            self._on_event("ack_missing", f"the PLC has not acknowledged part {missing} within {PLC_ACK_TIMEOUT_S:g} s")
 
     def state(self, state: StationState, reasons: tuple[str, ...]) -> None:
         """See ``Signal``."""
@@ -96,6 +119,15 @@ class MqttSignal:
     def stop(self) -> None:
         """See ``Signal``."""
         self._link.stop(self._state_message("offline", ("stopped",)))
+
+    def _hear(self, _topic: str, payload: bytes) -> None:
+        wrong = self._acks.heard(payload)
+        if wrong is not None:
+            # One line an outage of sense: whoever floods the topic does not flood the log.
+            level, self._ack_level = self._ack_level, logging.DEBUG
+            log.log(level, "a message on %s is no acknowledgement: %s", self._topics("ack"), wrong)
+        else:
+            self._ack_level = logging.WARNING
 
     def _say_state(self) -> None:
         self._link.publish(self._state_message(*self._state))
