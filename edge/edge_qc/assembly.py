@@ -70,7 +70,7 @@ def run_station(config: Config, *, once: bool) -> int:
             store,
             Evidence(folder, config.record),
             camera.release,
-            lambda wrong: health.set("record_fault", wrong=wrong is not None),
+            lambda reason, wrong: health.set(reason, wrong=wrong),
         )
         recorder.start()
         stages.callback(recorder.stop)

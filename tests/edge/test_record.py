@@ -97,10 +97,10 @@ def test_a_folder_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "data")
 
 
-def _recorder(tmp_path: Path, released: list[FileStamp], health: list[str | None], **settings: Any) -> Recorder:
+def _recorder(tmp_path: Path, released: list[FileStamp], health: list[tuple[str, bool]], **settings: Any) -> Recorder:
     tmp_path.mkdir(exist_ok=True)
     evidence = Evidence(tmp_path, Record(free_floor_mb=0, **settings))
-    recorder = Recorder("abcd1234", Store(tmp_path), evidence, released.append, health.append)
+    recorder = Recorder("abcd1234", Store(tmp_path), evidence, released.append, lambda *h: health.append(h))
     recorder.start()
     return recorder
 
@@ -117,7 +117,7 @@ def test_a_file_is_released_only_when_its_record_is_on_disk(tmp_path: Path) -> N
 
 
 def test_a_disk_that_refuses_blocks_nobody_and_loses_nothing_once_it_is_well(tmp_path: Path) -> None:
-    health: list[str | None] = []
+    health: list[tuple[str, bool]] = []
     recorder = _recorder(tmp_path, [], health)
     blocker = sqlite3.connect(tmp_path / "inspections.db", isolation_level=None)
     recorder._store._db.execute("PRAGMA busy_timeout=50")
@@ -125,12 +125,11 @@ def test_a_disk_that_refuses_blocks_nobody_and_loses_nothing_once_it_is_well(tmp
     for seq in range(1, 51):
         recorder.put(_inspection(seq), "sent")
     wait_until(lambda: health)
-    assert health[0] is not None
     blocker.execute("ROLLBACK")
     blocker.close()
     assert recorder.flush(10)
     assert [r["seq"] for r in rows(tmp_path)] == list(range(1, 51))
-    assert health[-1] is None
+    assert health == [("record_fault", True), ("record_fault", False)]
     recorder.stop()
 
 
@@ -165,9 +164,24 @@ def test_beyond_the_quota_the_oldest_good_ones_go_first_and_each_is_an_event(tmp
     assert not list(tmp_path.glob("heatmaps/*/*"))
 
 
-def test_on_a_full_disk_no_picture_is_written(tmp_path: Path) -> None:
+def test_a_marked_picture_is_never_pruned(tmp_path: Path) -> None:
+    evidence = Evidence(tmp_path, Record(free_floor_mb=0, pictures_quota_mb=1))
+    marked, other = (evidence.keep(_inspection(seq)).picture for seq in (1, 2))
+    (tmp_path / f"{marked}.keep").touch()
+    evidence = Evidence(tmp_path, Record(free_floor_mb=0, pictures_quota_mb=0))
+    assert evidence.prune() == [other]
+    assert (tmp_path / str(marked)).exists()
+
+
+def test_on_a_full_disk_no_picture_is_written_and_the_station_is_degraded(tmp_path: Path) -> None:
+    health: list[tuple[str, bool]] = []
     evidence = Evidence(tmp_path, Record(free_floor_mb=10_000_000))
-    assert evidence.keep(_inspection()).picture is None
+    recorder = Recorder("abcd1234", Store(tmp_path), evidence, lambda _: None, lambda *h: health.append(h))
+    recorder.start()
+    recorder.put(_inspection(), "sent")
+    recorder.stop()
+    assert rows(tmp_path)[0]["picture"] is None
+    assert health == [("evidence_fault", True)]
 
 
 def _forwarding(tmp_path: Path, count: int) -> tuple[Store, Outbox, _Lane, list[int]]:

@@ -14,6 +14,7 @@ from edge_qc.domain import Inspection, Outcome, Pixels
 MB = 1_000_000
 PNG_UP_TO_PIXELS = 1_000_000  # small pictures are kept exactly; large ones as JPEG, a tenth of the size
 JPEG_QUALITY = 95
+MARK = ".keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Kept:
 
 
 class Evidence:
-    """Writes pictures and prunes them.
+    """Writes pictures and prunes them. A picture with an empty file beside it, its name and ``.keep``, is never pruned.
 
     Args:
         data_dir: the data folder.
@@ -35,7 +36,10 @@ class Evidence:
     def __init__(self, data_dir: Path, settings: Record) -> None:
         self._data_dir, self._settings = data_dir, settings
         self._owed_ok = 0.0
-        self._files, self._bytes = _find_pictures(data_dir)
+        self._good: deque[Path] = deque()
+        self._bad: deque[Path] = deque()
+        self._bytes = 0
+        self._find_pictures()
 
     def keep(self, inspection: Inspection) -> Kept:
         """Writes the picture and the heatmap of a part, if its kind is kept and there is room.
@@ -44,7 +48,7 @@ class Evidence:
             OSError: if the disk refuses.
         """
         frame = inspection.part.frame
-        if frame is None or not self._wanted(inspection.verdict.outcome) or not self._has_room():
+        if frame is None or not self._wanted(inspection.verdict.outcome) or not self.has_room():
             return Kept()
         name = f"{inspection.session}-{inspection.part.seq}-{inspection.verdict.outcome}"
         day = inspection.decided_at.strftime("%Y-%m-%d")
@@ -56,19 +60,35 @@ class Evidence:
             heatmap = self._write(Path("heatmaps", day, name + ".png"), levels)
         return Kept(picture, heatmap)
 
+    def has_room(self) -> bool:
+        """Whether a picture may be written: there is a quota, and the free space is above its floor."""
+        return self._settings.pictures_quota_mb > 0 and self._free_bytes() >= self._settings.free_floor_mb * MB
+
     def prune(self) -> list[str]:
-        """Removes pictures until they fit the quota, oldest ok ones first; their paths, relative to the data folder."""
+        """Removes the oldest pictures until the rest fit; their paths, relative to the data folder.
+
+        Those of ok parts go first. For the floor of free space they alone go: what fills a disk is mostly somebody
+        else's, and the pictures of bad parts are what an auditor asks for.
+        """
         pruned = []
-        while self._bytes > self._settings.pictures_quota_mb * MB and self._files:
-            path = next((p for p in self._files if p.stem.endswith("-ok")), self._files[0])
-            self._files.remove(path)
-            for victim in (path, Path("heatmaps", *path.parts[1:]).with_suffix(".png")):
-                full = self._data_dir / victim
-                if full.is_file():
-                    self._bytes -= full.stat().st_size
-                    full.unlink()
-            pruned.append(str(path))
+        while self._bytes > self._settings.pictures_quota_mb * MB and (self._good or self._bad):
+            pruned += self._remove((self._good or self._bad).popleft())
+        while self._good and self._free_bytes() < self._settings.free_floor_mb * MB:
+            pruned += self._remove(self._good.popleft())
         return pruned
+
+    def _remove(self, picture: Path) -> list[str]:
+        full = self._data_dir / picture
+        if full.with_name(full.name + MARK).exists():
+            return []
+        for victim in (full, (self._data_dir / "heatmaps").joinpath(*picture.parts[1:]).with_suffix(".png")):
+            if victim.is_file():
+                self._bytes -= victim.stat().st_size
+                victim.unlink()
+        return [str(picture)]
+
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self._data_dir).free
 
     def _wanted(self, outcome: Outcome) -> bool:
         if outcome in self._settings.pictures_of:
@@ -81,10 +101,6 @@ class Evidence:
         self._owed_ok -= 1
         return True
 
-    def _has_room(self) -> bool:
-        free = shutil.disk_usage(self._data_dir).free
-        return self._settings.pictures_quota_mb > 0 and free >= self._settings.free_floor_mb * MB
-
     def _write(self, path: Path, pixels: Pixels) -> str:
         """Whole or not at all: written beside, then renamed."""
         full = self._data_dir / path
@@ -96,11 +112,17 @@ class Evidence:
         draft.replace(full)
         self._bytes += len(data)
         if path.parts[0] == "pictures":
-            self._files.append(path)
+            self._note(path)
         return str(path)
 
+    def _note(self, picture: Path) -> None:
+        (self._good if picture.stem.endswith(f"-{Outcome.OK}") else self._bad).append(picture)
 
-def _find_pictures(data_dir: Path) -> tuple[deque[Path], int]:
-    found = [p for kind in ("pictures", "heatmaps") for p in (data_dir / kind).glob("*/*") if p.is_file()]
-    pictures = sorted((p for p in found if p.parent.parent.name == "pictures"), key=lambda p: p.stat().st_mtime_ns)
-    return deque(p.relative_to(data_dir) for p in pictures), sum(p.stat().st_size for p in found)
+    def _find_pictures(self) -> None:
+        """What earlier sessions have left, oldest first."""
+        found = [(p, p.stat()) for kind in ("pictures", "heatmaps") for p in (self._data_dir / kind).glob("*/*")]
+        self._bytes = sum(status.st_size for _, status in found)
+        for path, _ in sorted(found, key=lambda pair: pair[1].st_mtime_ns):
+            relative = path.relative_to(self._data_dir)
+            if relative.parts[0] == "pictures" and path.suffix != MARK:
+                self._note(relative)

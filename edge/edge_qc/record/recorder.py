@@ -34,7 +34,7 @@ class Recorder:
         store: the database, which this thread alone writes.
         evidence: the pictures.
         on_recorded: called with the file of each part whose record is on disk.
-        on_health: called with what is wrong, or None when all is well again.
+        on_health: called with ``record_fault`` or ``evidence_fault``, and whether it is so; at each change.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class Recorder:
         store: Store,
         evidence: Evidence,
         on_recorded: Callable[[FileStamp], None],
-        on_health: Callable[[str | None], None],
+        on_health: Callable[[str, bool], None],
     ) -> None:
         self._session, self._store, self._evidence = session, store, evidence
         self._on_recorded, self._on_health = on_recorded, on_health
         self._queue: queue.Queue[_Work | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self._healthy = True
+        self._ailing: set[str] = set()
         self.lost = 0
 
     def start(self) -> None:
@@ -109,17 +109,18 @@ class Recorder:
     def _with_pictures(self, entry: Entry) -> Entry:
         try:
             kept = self._evidence.keep(entry.inspection)
+            self._tell("evidence_fault", None if self._evidence.has_room() else "free space is under its floor")
         except OSError as error:
-            self._ail(f"pictures: {error}")
+            self._tell("evidence_fault", str(error))
             kept = Kept()
         return replace(entry, picture=kept.picture, heatmap=kept.heatmap)
 
     def _write(self, batch: list[_Work]) -> bool:
         events = [(self._session, item.event) for item in batch if item.event is not None]
         events += [(self._session, Event("pruned", path)) for path in self._pruned()]
-        if self.lost and self._healthy:
-            events.append((self._session, Event("records_lost", f"{self.lost} records had no room in memory")))
-            self.lost = 0
+        lost = self.lost
+        if lost:
+            events.append((self._session, Event("records_lost", f"{lost} records had no room in memory")))
         entries = [item.entry for item in batch if item.entry is not None]
         struck = [id_ for item in batch for id_ in item.struck]
         if not (entries or events or struck):
@@ -127,22 +128,27 @@ class Recorder:
         try:
             self._store.write(entries, events, struck)
         except sqlite3.Error as error:
-            self._ail(f"database: {error}")
+            self._tell("record_fault", str(error))
             return False
-        if not self._healthy:
-            self._healthy = True
-            self._on_health(None)
+        self._tell("record_fault", None)
+        self.lost -= lost
         return True
 
     def _pruned(self) -> list[str]:
         try:
             return self._evidence.prune()
         except OSError as error:
-            self._ail(f"pictures: {error}")
+            self._tell("evidence_fault", str(error))
             return []
 
-    def _ail(self, what: str) -> None:
-        if self._healthy:
-            log.error("records cannot be written: %s; verdicts go on", what)
-            self._healthy = False
-            self._on_health(what)
+    def _tell(self, reason: str, wrong: str | None) -> None:
+        """Says each change once: what is wrong now, or that it is over."""
+        if (wrong is not None) == (reason in self._ailing):
+            return
+        if wrong is None:
+            self._ailing.discard(reason)
+            log.info("%s is over", reason)
+        else:
+            self._ailing.add(reason)
+            log.error("%s: %s; verdicts go on", reason, wrong)
+        self._on_health(reason, wrong is not None)
