@@ -13,7 +13,17 @@ from edge_qc.errors import ConfigError
 from edge_qc.record.store import COLUMNS, Reader
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SHOWN = ("decided_at", "part", "verdict", "reason", "label", "score", "latency_ms", "signalled", "picture")
+# What 80 columns hold, and how it is headed there.
+_SHOWN = {
+    "decided_at": "UTC",
+    "part": "part",
+    "verdict": "verdict",
+    "reason": "reason",
+    "score": "score",
+    "latency_ms": "ms",
+    "signalled": "signal",
+}
+_PIPE_COLUMNS = 200
 _COLOURS = {"ok": "green", "reject": "red", "unsure": "yellow", "not_inspected": "magenta"}
 
 
@@ -65,9 +75,17 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - only tables need it
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(*_SHOWN)
+    table = Table(box=None, pad_edge=False)
+    for name, head in _SHOWN.items():
+        table.add_column(head, no_wrap=name != "part", overflow="fold")
     for row in rows:
-        cells = ["" if row[name] is None else f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name])
-                 for name in _SHOWN]  # fmt: skip
-        table.add_row(*cells, style=_COLOURS.get(str(row["verdict"]), ""))
-    Console().print(table)
+        table.add_row(*(_cell(name, row[name]) for name in _SHOWN), style=_COLOURS.get(str(row["verdict"]), ""))
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+
+
+def _cell(name: str, value: object) -> str:
+    if name == "decided_at":
+        return str(value)[5:19].replace("T", " ")
+    if isinstance(value, float):
+        return f"{value:.3f}" if name == "score" else f"{value:.1f}"
+    return "" if value is None else str(value)

@@ -265,3 +265,38 @@ def test_a_plc_that_stops_acknowledging_is_an_event(tmp_path: Path, broker: Mosq
         wait_until(lambda: rows(data, "SELECT * FROM events WHERE kind = 'ack_missing'"))
     (event,) = rows(data, "SELECT * FROM events WHERE kind = 'ack_missing'")
     assert f"part {first['seq'] + 1} " in event["detail"]
+
+
+def test_history_as_table_csv_and_json_says_the_same(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "in", 3)
+    data = ("--data-dir", tmp_path / "data")
+    edge_qc("--source", tmp_path / "in", "--once", "--broker", "none:", *data)
+    table = edge_qc("history", *data).stdout
+    names = [json.loads(line)["part"] for line in edge_qc("history", *data, "--format", "json").stdout.splitlines()]
+    csv = edge_qc("history", *data, "--format", "csv", "--limit", "1").stdout.splitlines()
+    assert names == ["part-0000.png", "part-0001.png", "part-0002.png"]
+    assert all(name in table for name in names)
+    assert len(csv) == 2
+    assert csv[0].startswith("session,seq,part,source,")
+    assert "part-0002.png" in csv[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("--source", "/dev/video-none"), 1, "no camera at"),
+        (("--source", "/none/at/all"), 1, "cannot be opened"),
+        (("--source", "sim:?parst=1"), 1, "parts"),
+        (("--model", "/none"), 1, "no bundle at"),
+        (("--broker", "http://x"), 2, "broker.url"),
+        (("--colour",), 2, "no such option"),
+        (("--config", "/none.yaml"), 2, "cannot be read"),
+        (("history", "--since", "yesterday"), 2, "2026-01-31T08:00:00Z"),
+    ],
+)
+def test_what_cannot_work_is_said_with_its_exit_status(
+    tmp_path: Path, args: tuple[str, ...], status: int, said: str
+) -> None:
+    done = edge_qc(*args, cwd=tmp_path, EDGE_QC_BROKER="none:")
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr.lower() or said in done.stderr
