@@ -89,6 +89,8 @@ def cross_validate(job: Job, material: Material, folder: Path, progress: Progres
         progress.say(f"fold {number} of {job.folds}: {len(split.train)} to train on, {len(split.held_out)} held out")
         fitted = fit_network(job, material.with_split(split), progress)
         folds.append(Fold(split, fitted, logits_of(fitted.model, material.dataset.pixels[split.held_out])))
+        right = folds[-1].logits.argmax(axis=1) == material.dataset.targets[split.held_out]
+        progress.say(f"fold {number}: {right.mean():.1%} of its pictures right, before calibration")
     judgements: list[Judgement] = []
     for number, fold in enumerate(folds, 1):
         calibration = _calibrated(job, material, [other for other in folds if other is not fold])
