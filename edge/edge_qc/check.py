@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_qc.assembly import build_camera, build_inspector, data_dir, source_name
+from edge_qc.assembly import NoLedger, build_camera, build_inspector, data_dir, source_name
 from edge_qc.bundle import load_bundle
 from edge_qc.capture.base import EndOfSource
 from edge_qc.config import Config
@@ -58,7 +58,7 @@ def check_all(config: Config) -> Iterator[Finding]:
 
 
 def _camera(config: Config) -> str:
-    camera = build_camera(config, lambda _: False, once=True)
+    camera = build_camera(config, NoLedger(), once=True)
     camera.open()
     try:
         if Path(config.source.uri).is_dir():  # its files are the line's: none is taken

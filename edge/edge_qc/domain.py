@@ -63,11 +63,14 @@ class FileStamp:
         path: absolute path.
         size_bytes: its size.
         mtime_ns: its modification time, nanoseconds since the epoch.
+        digest: of its content; empty where it was not read. Copying tools set a file's time after they have closed it,
+            so a new time alone makes no new picture.
     """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    digest: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +226,9 @@ class Event:
 
 
 def printable(name: str) -> str:
-    """A file's name as text that can be sent: bytes in it that are no UTF-8 become question marks."""
-    return name.encode("utf-8", "replace").decode()
+    """A file's name as text for payloads, records and logs: what is no UTF-8 or cannot be printed becomes ``?``."""
+    text = name.encode("utf-8", "replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def utc_text(at: datetime) -> str:

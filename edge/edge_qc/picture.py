@@ -13,13 +13,23 @@ MAX_FILE_BYTES = 200_000_000  # 50 megapixels of 32-bit colour, uncompressed
 
 
 def read_picture(path: Path) -> Pixels:
-    """The picture in a file.
+    """The picture in a file: ``decode`` of ``read_file``.
 
     Returns:
         Shape (height, width), uint8, grayscale (ITU-R BT.601 luma where the file has colour), EXIF rotation applied.
 
     Raises:
         PictureError: if the file is empty, is not a whole picture, or has more than ``MAX_PICTURE_PIXELS``.
+        OSError: if it cannot be read at all.
+    """
+    return decode(read_file(path), path.name)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that may be a picture.
+
+    Raises:
+        PictureError: if it is empty, or so large that nothing should decode it.
         OSError: if it cannot be read at all.
     """
     size = path.stat().st_size
@@ -31,7 +41,7 @@ def read_picture(path: Path) -> Pixels:
             expected=f"at most {MAX_FILE_BYTES // 1_000_000} MB",
             got=f"{size / 1e6:.0f} MB",
         )
-    return decode(path.read_bytes(), path.name)
+    return path.read_bytes()
 
 
 def decode(data: bytes, name: str) -> Pixels:

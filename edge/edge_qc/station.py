@@ -63,7 +63,7 @@ class Health:
         with self._lock:
             (self._reasons.add if wrong else self._reasons.discard)(reason)
             reasons = tuple(sorted(self._reasons))
-        self._signal.state("degraded" if reasons else "online", reasons)
+            self._signal.state("degraded" if reasons else "online", reasons)  # under the lock: the newest is said last
 
 
 class Station:

@@ -13,7 +13,7 @@ from edge_qc.capture.simulated import SimulatedCamera
 from edge_qc.capture.stream import PictureFile, VideoFile
 from edge_qc.config import Source
 from edge_qc.domain import FileStamp
-from fakes import FakeCamera, frame
+from fakes import FakeCamera, FakeLedger, frame
 from support import draw_pictures, wait_until
 
 PARTS = 3
@@ -25,7 +25,7 @@ def _fake(_: Path) -> Camera:
 
 def _folder(tmp_path: Path) -> Camera:
     draw_pictures(tmp_path / "in", PARTS)
-    return FolderCamera(tmp_path / "in", Source(), lambda _: False, once=True)
+    return FolderCamera(tmp_path / "in", Source(), FakeLedger(), once=True)
 
 
 def _simulated(_: Path) -> Camera:

@@ -3,7 +3,8 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 from edge_qc.capture.base import EndOfSource, Shot
 from edge_qc.capture.folder import FolderCamera
 from edge_qc.config import Source
-from edge_qc.domain import FileStamp
 from edge_qc.errors import CaptureError
+from fakes import FakeLedger
 from support import draw_pictures, wait_until
 
 QUICK = {"settle_ms": 60, "rescan_s": 1}
@@ -22,10 +23,10 @@ QUICK = {"settle_ms": 60, "rescan_s": 1}
 
 @contextmanager
 def _watching(
-    folder: Path, was_taken: Callable[[FileStamp], bool] = lambda _: False, *, once: bool = False, **settings: Any
+    folder: Path, ledger: FakeLedger | None = None, *, once: bool = False, **settings: Any
 ) -> Iterator[FolderCamera]:
     folder.mkdir(exist_ok=True)
-    camera = FolderCamera(folder, Source(**QUICK | settings), was_taken, once=once)
+    camera = FolderCamera(folder, Source(**QUICK | settings), ledger or FakeLedger(), once=once)
     camera.open()
     yield camera
     camera.close()
@@ -88,7 +89,7 @@ def test_a_file_is_given_once_and_again_when_its_content_is_new(tmp_path: Path) 
 
 def test_a_file_with_a_record_is_not_given_again(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "in", 1)
-    with _watching(tmp_path / "in", lambda _: True) as camera:
+    with _watching(tmp_path / "in", FakeLedger(all_taken=True)) as camera:
         assert camera.read(0.3) is None
 
 
@@ -147,7 +148,7 @@ def test_inspected_files_are_moved_where_the_config_says_so(tmp_path: Path) -> N
 
 def test_a_move_that_a_crash_cut_off_is_made_up_for(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "in", 1)
-    with _watching(tmp_path / "in", lambda _: True, after="move"):
+    with _watching(tmp_path / "in", FakeLedger(all_taken=True), after="move"):
         assert (tmp_path / "in" / "inspected-files" / "part-0000.png").exists()
 
 
@@ -186,7 +187,7 @@ def test_a_file_that_the_kernel_did_not_tell_of_is_found_by_looking(tmp_path: Pa
 
 def test_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="no watch folder"):
-        FolderCamera(tmp_path / "none", Source(), lambda _: False).open()
+        FolderCamera(tmp_path / "none", Source(), FakeLedger()).open()
 
 
 def test_a_folder_that_goes_away_is_told(tmp_path: Path) -> None:
@@ -194,3 +195,78 @@ def test_a_folder_that_goes_away_is_told(tmp_path: Path) -> None:
         (tmp_path / "in").rmdir()
         with pytest.raises(CaptureError, match="is gone"):
             _next(camera)
+
+
+def test_a_copy_that_gets_its_time_after_it_was_closed_is_one_part(tmp_path: Path) -> None:
+    sources = draw_pictures(tmp_path / "src", 5)
+    with _watching(tmp_path / "in") as camera:
+        for source in sources:
+            shutil.copy2(source, tmp_path / "in" / source.name)
+        assert {_name(_next(camera)) for _ in sources} == {s.name for s in sources}
+        camera._rescan_at_s = 0.0
+        assert camera.read(0.5) is None
+
+
+def test_a_touched_file_is_no_new_part(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "in", 1)
+    with _watching(tmp_path / "in") as camera:
+        _next(camera)
+        (tmp_path / "in" / "part-0000.png").touch()
+        camera._rescan_at_s = 0.0
+        assert camera.read(0.5) is None
+
+
+def test_a_frozen_camera_that_writes_the_same_picture_again_gives_a_part_each_time(tmp_path: Path) -> None:
+    (source,) = draw_pictures(tmp_path / "src", 1)
+    with _watching(tmp_path / "in") as camera:
+        for _ in range(2):
+            (tmp_path / "in" / "snap.png").write_bytes(source.read_bytes())
+            assert _name(_next(camera)) == "snap.png"
+
+
+def test_a_file_known_from_an_earlier_run_by_its_content_is_not_given_again(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "in", 1)
+    with _watching(tmp_path / "in") as camera:
+        shot = _next(camera)
+    assert shot.stamp is not None
+    (tmp_path / "in" / "part-0000.png").touch()
+    with _watching(tmp_path / "in", FakeLedger(shot.stamp)) as camera:
+        assert camera.read(0.5) is None
+
+
+def test_a_picture_that_replaced_another_before_its_move_is_not_moved_but_judged(tmp_path: Path) -> None:
+    one, two = draw_pictures(tmp_path / "src", 2)
+    with _watching(tmp_path / "in", after="move") as camera:
+        shutil.copyfile(one, tmp_path / "in" / "snap.png")
+        first = _next(camera)
+        shutil.copyfile(two, tmp_path / "in" / "snap.png")
+        assert first.stamp is not None
+        camera.release(first.stamp)
+        assert _name(_next(camera)) == "snap.png"
+
+
+def test_the_stations_own_data_is_not_looked_into(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "in" / "data" / "pictures", 1)
+    draw_pictures(tmp_path / "in", 1)
+    camera = FolderCamera(tmp_path / "in", Source(), FakeLedger(), ignore=tmp_path / "in" / "data", once=True)
+    camera.open()
+    assert _name(_next(camera)) == "part-0000.png"
+    with pytest.raises(EndOfSource):
+        camera.read(0.1)
+    camera.close()
+
+
+def test_a_full_folder_is_looked_through_in_slices(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(3000):
+        (tmp_path / "in" / f"{i}.png").touch()
+    with _watching(tmp_path / "in", FakeLedger(all_taken=True)) as camera:
+        camera._known.clear()
+        camera._rescan_at_s = 0.0
+        longest_s = 0.0
+        while camera._rescan_at_s == 0.0:
+            began_s = time.monotonic()
+            camera.read(0)
+            camera._wait(0.001)
+            longest_s = max(longest_s, time.monotonic() - began_s)
+    assert longest_s < 0.15

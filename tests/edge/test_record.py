@@ -243,3 +243,15 @@ def test_the_recorder_may_be_asked_from_many_threads(tmp_path: Path) -> None:
         thread.join()
     recorder.stop()
     assert len(rows(tmp_path)) == 60
+
+
+def test_where_the_disk_does_not_keep_up_the_pictures_go_and_the_records_stay(tmp_path: Path) -> None:
+    recorder = Recorder("abcd1234", Store(tmp_path), Evidence(tmp_path, Record(free_floor_mb=0)), print, print)
+    for seq in range(1, 301):
+        recorder.put(_inspection(seq), "sent")
+    recorder.start()
+    recorder.stop()
+    kept = [r["seq"] for r in rows(tmp_path) if r["picture"]]
+    assert len(rows(tmp_path)) == 300
+    assert kept == list(range(1, 201))
+    assert all(cv2.imread(str(p), 0).shape == (64, 64) for p in tmp_path.glob("pictures/*/*"))

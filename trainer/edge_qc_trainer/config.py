@@ -81,9 +81,9 @@ class Recipe(Section):
     it as the heatmap. `pooled`: mean and maximum of the features, then a dense layer; no heatmap."""
     dropout: Annotated[float, Field(ge=0, lt=0.9)] = 0.3
     """Share of the head's inputs that is dropped in training."""
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 5
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Epochs at most."""
-    steps_per_epoch: Annotated[int, Field(ge=1, le=100_000)] = 220
+    steps_per_epoch: Annotated[int, Field(ge=1, le=100_000)] = 240
     """Batches an epoch."""
     patience: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Epochs without a better validation loss after which training stops."""

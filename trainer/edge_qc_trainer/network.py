@@ -23,7 +23,7 @@ def build(recipe: Recipe, classes: int) -> Any:
 def _maps_head(features: Any, classes: int, dropout: float) -> Any:
     from keras import layers
 
-    maps = layers.Conv2D(classes, 1, name=MAPS)(layers.SpatialDropout2D(dropout)(features))
+    maps = layers.Conv2D(classes, 1, name=MAPS)(layers.Dropout(dropout)(features))
     # The mean alone overlooks a small hole; the maximum alone does not learn.
     everywhere = layers.GlobalAveragePooling2D(keepdims=True)(maps)
     strongest = layers.MaxPooling2D(maps.shape[1:3])(maps)

@@ -21,6 +21,7 @@ RETRY_S = 1.0
 @dataclass(frozen=True, slots=True, eq=False)
 class _Work:
     entry: Entry | None = None
+    with_picture: bool = True
     event: Event | None = None
     struck: tuple[int, ...] = ()
     flushed: threading.Event | None = None
@@ -62,11 +63,12 @@ class Recorder:
         if waiting >= MAX_WAITING:
             self.lost += 1
             return
-        if waiting >= MAX_WAITING_WITH_PICTURE and inspection.part.frame is not None:
+        with_picture = waiting < MAX_WAITING_WITH_PICTURE
+        if not with_picture and inspection.part.frame is not None:
             slim = inspection.part.frame.pixels[:1, :1].copy()
             part = replace(inspection.part, frame=replace(inspection.part.frame, pixels=slim))
             inspection = replace(inspection, part=part)
-        self._queue.put(_Work(entry=Entry(inspection, signalled)))
+        self._queue.put(_Work(entry=Entry(inspection, signalled), with_picture=with_picture))
 
     def event(self, kind: str, detail: str) -> None:
         """Notes an event, with the time it has now."""
@@ -83,10 +85,10 @@ class Recorder:
         return done.wait(timeout_s)
 
     def stop(self) -> None:
-        """Writes what waits (5 s at most) and closes the database."""
+        """Writes what waits (3 s at most) and closes the database."""
         if self._thread.is_alive():
             self._queue.put(None)
-            self._thread.join(5)
+            self._thread.join(3)
         self._store.close()
 
     def _run(self) -> None:
@@ -97,7 +99,7 @@ class Recorder:
                 work.append(self._queue.get())
             running = None not in work
             batch = [item for item in work if item is not None]
-            kept = [replace(item, entry=self._with_pictures(item.entry)) if item.entry else item for item in batch]
+            kept = [self._with_pictures(item) for item in batch]
             while not self._write(kept) and running:
                 threading.Event().wait(RETRY_S)
             for item in kept:
@@ -106,14 +108,16 @@ class Recorder:
                 if item.flushed is not None:
                     item.flushed.set()
 
-    def _with_pictures(self, entry: Entry) -> Entry:
+    def _with_pictures(self, item: _Work) -> _Work:
+        if item.entry is None or not item.with_picture:
+            return item
         try:
-            kept = self._evidence.keep(entry.inspection)
+            kept = self._evidence.keep(item.entry.inspection)
             self._tell("evidence_fault", None if self._evidence.has_room() else "free space is under its floor")
         except OSError as error:
             self._tell("evidence_fault", str(error))
             kept = Kept()
-        return replace(entry, picture=kept.picture, heatmap=kept.heatmap)
+        return replace(item, entry=replace(item.entry, picture=kept.picture, heatmap=kept.heatmap))
 
     def _write(self, batch: list[_Work]) -> bool:
         events = [(self._session, item.event) for item in batch if item.event is not None]

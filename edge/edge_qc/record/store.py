@@ -37,7 +37,7 @@ CREATE TRIGGER IF NOT EXISTS events_stay BEFORE DELETE ON events
 CREATE TRIGGER IF NOT EXISTS events_as_they_were BEFORE UPDATE ON events
     BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TABLE IF NOT EXISTS taken (
-    path BLOB NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    path BLOB NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, digest BLOB NOT NULL,
     PRIMARY KEY (path, size_bytes, mtime_ns)) WITHOUT ROWID;
 """
 
@@ -118,7 +118,7 @@ class Store:
                 texts = [(json.dumps(row, separators=(",", ":"), ensure_ascii=False),) for row in rows]
                 self._db.executemany("INSERT INTO outbox (payload) VALUES (?)", texts)
             self._db.executemany(
-                "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)", [_taken_row(stamp) for stamp in stamps]
+                "INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)", [(*_taken_row(s), s.digest) for s in stamps]
             )
             self._db.executemany(
                 "INSERT INTO events (at, session, kind, detail) VALUES (?, ?, ?, ?)",
@@ -151,6 +151,7 @@ class Reader:
         with _explained(path):
             self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
             self._db.row_factory = sqlite3.Row
+            self._db.execute("SELECT 1 FROM inspections LIMIT 1")
 
     def was_taken(self, stamp: FileStamp) -> bool:
         """Whether this version of a file has its record."""
@@ -159,6 +160,13 @@ class Reader:
             _taken_row(stamp),
         )
         return found.fetchone() is not None
+
+    def digests(self, path: str, size_bytes: int) -> set[bytes]:
+        """Digests of the versions of a file of this size that have their records."""
+        found = self._db.execute(
+            "SELECT digest FROM taken WHERE path = ? AND size_bytes = ?", (os.fsencode(path), size_bytes)
+        )
+        return {row["digest"] for row in found}
 
     def waiting(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Up to ``limit`` records of the outbox with an id over ``after``, in order: id and payload."""
