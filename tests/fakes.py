@@ -2,12 +2,24 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from edge_qc.capture.base import EndOfSource, Shot
-from edge_qc.domain import FileStamp, Frame, Inspection, Outcome, Part, Pixels, Prediction, Signalled, Unusable
+from edge_qc.domain import (
+    FileStamp,
+    Frame,
+    Inspection,
+    Outcome,
+    Part,
+    Pixels,
+    Prediction,
+    Signalled,
+    Unusable,
+    Verdict,
+)
 from edge_qc.signal.base import StationState
 
 LABELS = ("def_front", "ok_front")
@@ -39,6 +51,20 @@ def part(
         fault=fault,
         stamp=stamp,
     )
+
+
+def inspection(
+    outcome: Outcome = Outcome.REJECT, seq: int = 1, *, deadline_ms: float = 1000, part_id: str | None = None
+) -> Inspection:
+    """A finished inspection, such as a signal gets."""
+    made = part(seq, deadline_ms=deadline_ms)
+    made = made if part_id is None else replace(made, id=part_id)
+    verdict = (
+        Verdict.not_inspected("dark")
+        if outcome is Outcome.NOT_INSPECTED
+        else Verdict(outcome, "defect", "def_front", 0.9)
+    )
+    return Inspection("abcd1234", made, verdict, None, made.triggered_ns + 8_000_000, datetime.now(UTC), "m-1.0.0")
 
 
 class FakeCamera:
@@ -126,3 +152,16 @@ class FakeRecords:
     @property
     def outcomes(self) -> list[Outcome]:
         return [inspection.verdict.outcome for inspection, _ in self.kept]
+
+
+class FakeLedger:
+    """Knows the files that it was made with, or every file."""
+
+    def __init__(self, *taken: FileStamp, all_taken: bool = False) -> None:
+        self._taken, self._all = taken, all_taken
+
+    def was_taken(self, stamp: FileStamp) -> bool:
+        return self._all or stamp in self._taken
+
+    def digests(self, path: str, size_bytes: int) -> set[bytes]:
+        return {s.digest for s in self._taken if (s.path, s.size_bytes) == (path, size_bytes)}

@@ -4,12 +4,14 @@ import logging
 import os
 import secrets
 import signal as posix
+import sqlite3
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_qc.bundle import Bundle, load_bundle
 from edge_qc.capture.base import Camera
@@ -24,15 +26,20 @@ from edge_qc.record.evidence import Evidence
 from edge_qc.record.outbox import Outbox
 from edge_qc.record.recorder import Recorder
 from edge_qc.record.store import Reader, Store
+from edge_qc.signal.base import Signal
 from edge_qc.signal.mqtt import MqttSignal, NoSignal
 from edge_qc.station import Health, Identity, Station
 from edge_qc.trigger.every_frame import EveryFrame
+
+if TYPE_CHECKING:
+    from edge_qc.signal.sparkplug import SparkplugSignal
 
 log = logging.getLogger(__name__)
 
 FIRST_CONNECTION_S = 1.0  # how long a start waits for the broker; a line that runs does not wait for it
 FIRST_CONNECTION_ONCE_S = 5.0
 FLUSH_S = 30.0
+FLUSH_STOPPED_S = 3.0  # systemd waits for ten seconds in all (TimeoutStopSec)
 DELIVERY_SILENCE_S = 5.0
 
 
@@ -54,17 +61,19 @@ def run_station(config: Config, *, once: bool) -> int:
     inspector = build_inspector(config, bundle)
     identity = Identity(secrets.token_hex(4), config.station, bundle.card.id)
     with ExitStack() as stages:
+        stop = stages.enter_context(stopped_by_signals())
         broker = stages.enter_context(_broker(config))
         config = config.model_copy(update={"broker": broker})
         silent = broker.url == "none:"
         store = Store(folder, with_outbox=not silent)
         # The recorder is made below: it tells the health, which tells the signal, which tells the recorder.
         outbox = Outbox(folder, lambda ids: recorder.strike(ids))  # noqa: PLW0108
-        signal = NoSignal() if silent else _mqtt_signal(broker, identity, outbox, lambda *e: recorder.event(*e))  # noqa: PLW0108
+        lane = None if silent else _result_lane(broker, identity, outbox, lambda *e: recorder.event(*e))  # noqa: PLW0108
+        signal = build_signal(config, identity, lane)
         health = Health(signal)
         reader = Reader(folder)
         stages.callback(reader.close)
-        camera = build_camera(config, reader.was_taken, once=once)
+        camera = build_camera(config, _Ledger(reader), once=once)
         recorder = Recorder(
             identity.session,
             store,
@@ -76,18 +85,18 @@ def run_station(config: Config, *, once: bool) -> int:
         stages.callback(recorder.stop)
         signal.start()
         stages.callback(signal.stop)
-        if isinstance(signal, MqttSignal):
-            if not signal.wait_connected(FIRST_CONNECTION_ONCE_S if once else FIRST_CONNECTION_S):
+        if lane is not None:
+            if not lane.wait_connected(FIRST_CONNECTION_ONCE_S if once else FIRST_CONNECTION_S):
                 log.warning(
                     "expected a connection to %s by now. Inspection goes on: verdicts are recorded, not sent, and the "
                     "records are forwarded later. Start the broker, or set broker.url",
                     broker.url,
                 )
-            outbox.start(signal)
+            outbox.start(lane)
             stages.callback(outbox.stop)
         trigger = EveryFrame(source_name(config), config.line.deadline_ms)
         station = Station(identity, camera, trigger, inspector, signal, recorder, health)
-        with stopped_by_signals() as stop, _stopped_by_thread_faults(stop) as faults:
+        with _stopped_by_thread_faults(stop) as faults:
             station.run(stop)
             if faults:
                 return 1
@@ -95,10 +104,35 @@ def run_station(config: Config, *, once: bool) -> int:
             return _deliver(recorder, reader, stop, wait=once and not silent)
 
 
-def _mqtt_signal(
+def _result_lane(
     broker: Broker, identity: Identity, outbox: Outbox, on_event: Callable[[str, str], None]
-) -> MqttSignal:
-    return MqttSignal(broker, identity.station, identity.session, identity.model, outbox.acknowledged, on_event)
+) -> "MqttSignal | SparkplugSignal":
+    """The signal that goes over MQTT, and with it the records."""
+    who = identity.station, identity.session, identity.model
+    if broker.payload == "sparkplug_b":
+        from edge_qc.signal.sparkplug import SparkplugSignal  # noqa: PLC0415 - only the signals in use are loaded
+
+        return SparkplugSignal(broker, *who, outbox.acknowledged)
+    return MqttSignal(broker, *who, outbox.acknowledged, on_event)
+
+
+def build_signal(config: Config, identity: Identity, lane: Signal | None) -> Signal:
+    """The one signal of a station: that over MQTT, if any, and the servers that the config enables beside it."""
+    signals = [] if lane is None else [lane]
+    if config.modbus.enabled:
+        from edge_qc.signal.modbus import ModbusSignal  # noqa: PLC0415
+
+        signals.append(ModbusSignal(config.modbus, identity.session, config.broker.rejected_outcomes))
+    if config.opcua.enabled:
+        from edge_qc.signal.opcua import OpcUaSignal  # noqa: PLC0415
+
+        who = identity.station, identity.session, identity.model
+        signals.append(OpcUaSignal(config.opcua, *who, config.broker.rejected_outcomes))
+    if len(signals) > 1:
+        from edge_qc.signal.fanout import FanOut  # noqa: PLC0415
+
+        return FanOut(signals)
+    return signals[0] if signals else NoSignal()
 
 
 def build_inspector(config: Config, bundle: Bundle) -> Inspector:
@@ -126,7 +160,42 @@ def build_inspector(config: Config, bundle: Bundle) -> Inspector:
     )
 
 
-def build_camera(config: Config, was_taken: Callable[[FileStamp], bool], *, once: bool) -> Camera:
+class _Ledger:
+    """The record's knowledge of files. A disk that fails must not stop the line: then a file may come twice."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def was_taken(self, stamp: FileStamp) -> bool:
+        """See ``capture.folder.Ledger``."""
+        try:
+            return self._reader.was_taken(stamp)
+        except sqlite3.Error as error:
+            log.warning("the record cannot be asked for %s: %s", stamp.path, error)
+            return False
+
+    def digests(self, path: str, size_bytes: int) -> set[bytes]:
+        """See ``capture.folder.Ledger``."""
+        try:
+            return self._reader.digests(path, size_bytes)
+        except sqlite3.Error as error:
+            log.warning("the record cannot be asked for %s: %s", path, error)
+            return set()
+
+
+class NoLedger:
+    """Knows no file: for looking at a source without a record."""
+
+    def was_taken(self, stamp: FileStamp) -> bool:  # noqa: ARG002 - the ledger's signature
+        """See ``capture.folder.Ledger``."""
+        return False
+
+    def digests(self, path: str, size_bytes: int) -> set[bytes]:  # noqa: ARG002
+        """See ``capture.folder.Ledger``."""
+        return set()
+
+
+def build_camera(config: Config, ledger: _Ledger | NoLedger, *, once: bool) -> Camera:
     """The adapter for the config's source, not yet opened."""
     uri = config.source.uri
     if uri.startswith("sim:"):
@@ -137,7 +206,7 @@ def build_camera(config: Config, was_taken: Callable[[FileStamp], bool], *, once
     if path.is_dir():
         from edge_qc.capture.folder import FolderCamera  # noqa: PLC0415
 
-        return FolderCamera(path, config.source, was_taken, once=once)
+        return FolderCamera(path, config.source, ledger, ignore=data_dir(config), once=once)
     from edge_qc.capture.stream import PICTURE_SUFFIXES, LiveStream, PictureFile, VideoFile  # noqa: PLC0415
 
     if uri.startswith(("rtsp://", "rtsps://", "/dev/")) or _is_device(path):
@@ -221,8 +290,9 @@ def _stopped_by_thread_faults(stop: threading.Event) -> Iterator[list[str]]:
 
 def _deliver(recorder: Recorder, reader: Reader, stop: threading.Event, *, wait: bool) -> int:
     """Writes every record and, where asked, waits until the broker has them all or falls silent."""
-    if not recorder.flush(FLUSH_S):
-        log.error("records could not be written within %g s", FLUSH_S)
+    within_s = FLUSH_STOPPED_S if stop.is_set() else FLUSH_S
+    if not recorder.flush(within_s):
+        log.error("records could not be written within %g s", within_s)
         return 1
     waiting, moved_s = reader.waiting_count() if wait else 0, time.monotonic()
     while waiting and not stop.wait(0.05):

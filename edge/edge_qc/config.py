@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -24,6 +24,8 @@ ENVIRONMENT_PREFIX = "EDGE_QC_"
 Milliseconds = Annotated[int, Field(ge=1, le=60_000)]
 GreyLevel = Annotated[float, Field(ge=0, le=255)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Host = Annotated[str, Field(pattern=r"^[^\s/]+$", max_length=253)]
 TopicPath = Annotated[str, Field(pattern=r"^[^/+#\x00\s]+(/[^/+#\x00\s]+)*$", max_length=100)]
 
 
@@ -36,7 +38,7 @@ class Section(BaseModel):
 class Source(Section):
     """Where pictures come from."""
 
-    uri: str = "sim:"
+    uri: Annotated[str, Field(min_length=1)] = "sim:"
     """/dev/video0, /dev/v4l/by-id/…, a folder to watch, a video or picture file, rtsp://…, or
     sim:?parts=20&rate=5&defect_rate=0.2&seed=1"""
     after: Literal["keep", "move"] = "keep"
@@ -115,7 +117,11 @@ class Broker(Section):
     keepalive_s: Annotated[int, Field(ge=2, le=600)] = 5
     """MQTT keep-alive, seconds: the Will of a dead station comes after 1.5 times this."""
     reject_on: tuple[Literal["reject", "unsure", "not_inspected"], ...] = ("reject", "unsure", "not_inspected")
-    """Verdicts that also go out on the topic `reject`."""
+    """Verdicts that also go out on the topic `reject`, and set the reject of Modbus, OPC UA and Sparkplug."""
+    payload: Literal["json", "sparkplug_b"] = "json"
+    """`json`: the topics of CONTRACT.md. `sparkplug_b`: birth, data and death as Sparkplug B (extra `sparkplug`)."""
+    sparkplug_group: Annotated[str, Field(pattern=r"^[^/+#\x00\s]+$", max_length=100)] = "edge-qc"
+    """Sparkplug B: group id. The edge node is the station's name, `-` for `/`."""
 
     @field_validator("url")
     @classmethod
@@ -137,12 +143,42 @@ class Broker(Section):
     def _certificate_with_key(self) -> Self:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file: expected both or neither")
+        if self.url.startswith("mqtt:") and (self.ca_file or self.certificate_file):
+            raise ValueError("ca_file and certificate_file are for mqtts://; with an mqtt:// url nothing is encrypted")
         return self
 
     @property
     def rejected_outcomes(self) -> frozenset[Outcome]:
         """``reject_on`` as outcomes."""
         return frozenset(Outcome(name) for name in self.reject_on)
+
+
+class Modbus(Section):
+    """A Modbus TCP server that a PLC polls (extra `modbus`), beside the broker or with `broker.url: "none:"` alone."""
+
+    enabled: bool = False
+    """Whether it runs."""
+    host: Host = "127.0.0.1"
+    """Address to listen on: this machine's on the PLC's network, not 0.0.0.0: Modbus knows no password."""
+    port: Port = 5020
+    """TCP port. Modbus's own, 502, needs a privilege (CAP_NET_BIND_SERVICE)."""
+    pulse_ms: Milliseconds = 200
+    """How long the coils `reject` and `ok` stay set unless the next part comes, milliseconds: two polls at least."""
+    poll_timeout_ms: Milliseconds = 1000
+    """A PLC that has not read for so long is gone, milliseconds: verdicts are `offline` and are not written."""
+
+
+class OpcUa(Section):
+    """An OPC UA server (extra `opcua`), beside the broker or with `broker.url: "none:"` alone."""
+
+    enabled: bool = False
+    """Whether it runs."""
+    host: Host = "127.0.0.1"
+    """Address to listen on: this machine's on the PLC's network. No encryption, no password, nothing can be written."""
+    port: Port = 4840
+    """TCP port."""
+    pulse_ms: Milliseconds = 200
+    """How long the variable `Reject` stays true unless the next part comes, milliseconds."""
 
 
 class Record(Section):
@@ -180,6 +216,8 @@ class Config(Section):
     quality: Quality = Quality()
     line: Line = Line()
     broker: Broker = Broker()
+    modbus: Modbus = Modbus()
+    opcua: OpcUa = OpcUa()
     record: Record = Record()
     log: Log = Log()
 
@@ -217,7 +255,7 @@ def load_config(
     path = file or next((p for p in SEARCHED if p.is_file()), None)
     tree = {} if path is None else _read_file(path, faults)
     for keys, text, name in _from_environment(environment, faults):
-        _put(tree, keys, _parse(text), name, faults)
+        _put(tree, keys, _parse(text, _field_at(list(keys))), name, faults)
     for name, value in (options or {}).items():
         if value is not None:
             _put(tree, SHORT_NAMES[name], value, f"--{name.replace('_', '-')}", faults)
@@ -263,7 +301,11 @@ def _from_environment(environment: Mapping[str, str], faults: list[str]) -> list
     return found
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 - a variable holds any YAML value
+def _parse(text: str, field: FieldInfo | None) -> Any:  # noqa: ANN401 - a variable holds any YAML value
+    """As YAML would read it, but a key that holds text takes `007` for text."""
+    kinds = {field.annotation, *get_args(field.annotation)} if field is not None else set()
+    if kinds & {str, Path}:
+        return None if text in {"", "null", "~"} and type(None) in kinds else text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -289,6 +331,7 @@ def _describe(error: dict[str, Any]) -> str:
     message = re.sub(r"^Value error, ", "", error["msg"])
     got = error.get("input")
     shown = "" if isinstance(got, dict | BaseModel) or str(got) in message else f", got {got!r}"
+    message, shown = (re.sub(r"://[^/@\s]*@", "://…@", text) for text in (message, shown))
     return f"{where or 'config'}: {message[0].lower()}{message[1:]}{shown}{_bounds_help(keys)}"
 
 

@@ -7,12 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from edge_qc.config import Broker
+from edge_qc.config import Broker, Modbus, OpcUa
 from edge_qc.domain import Inspection, Outcome, Verdict
 from edge_qc.signal.base import Signal
+from edge_qc.signal.fanout import FanOut
+from edge_qc.signal.modbus import ModbusSignal
 from edge_qc.signal.mqtt import MqttSignal, NoSignal
+from edge_qc.signal.opcua import OpcUaSignal
+from edge_qc.signal.sparkplug import SparkplugSignal
 from fakes import FakeSignal, part
-from support import Listener, Mosquitto, wait_until
+from support import Listener, Mosquitto, free_port, wait_until
 
 
 def _inspection(deadline_ms: float = 1000, outcome: Outcome = Outcome.REJECT, seq: int = 1) -> Inspection:
@@ -28,20 +32,56 @@ def _inspection(deadline_ms: float = 1000, outcome: Outcome = Outcome.REJECT, se
     )
 
 
+REJECTED = Broker().rejected_outcomes
+
+
+def _modbus() -> ModbusSignal:
+    return ModbusSignal(Modbus(port=free_port()), "abcd1234", REJECTED)
+
+
+def _opcua() -> OpcUaSignal:
+    return OpcUaSignal(OpcUa(port=free_port()), "line1/cam1", "abcd1234", "m-1.0.0", REJECTED)
+
+
+def _sparkplug(broker: Mosquitto) -> SparkplugSignal:
+    return SparkplugSignal(Broker(url=broker.url, payload="sparkplug_b"), "line1/cam1", "abcd1234", "m-1.0.0")
+
+
 def _mqtt(broker: Broker) -> MqttSignal:
     return MqttSignal(broker, "line1/cam1", "abcd1234", "m-1.0.0")
 
 
-@pytest.fixture(params=["fake", "none", "mqtt"])
+@pytest.fixture(scope="module")
+def opcua() -> Iterator[OpcUaSignal]:
+    """One for all tests: it takes seconds to start."""
+    made = _opcua()
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(params=["fake", "none", "mqtt", "sparkplug", "modbus", "opcua", "fanout"])
 def signal(request: pytest.FixtureRequest, broker: Mosquitto) -> Iterator[Signal]:
+    if request.param == "opcua":
+        yield request.getfixturevalue("opcua")
+        return
     made: Signal
-    if request.param == "mqtt":
-        made = _mqtt(Broker(url=broker.url))
-        made.start()
+    match request.param:
+        case "mqtt":
+            made = _mqtt(Broker(url=broker.url))
+        case "sparkplug":
+            made = _sparkplug(broker)
+        case "modbus":
+            made = _modbus()
+        case "fanout":
+            made = FanOut([_mqtt(Broker(url=broker.url)), _modbus(), FakeSignal()])
+        case "fake":
+            made = FakeSignal()
+        case _:
+            made = NoSignal()
+    made.start()
+    if isinstance(made, MqttSignal | SparkplugSignal):
         assert made.wait_connected(5)
-    else:
-        made = FakeSignal() if request.param == "fake" else NoSignal()
-        made.start()
     yield made
     made.stop()
 
@@ -55,7 +95,9 @@ def test_what_is_said_of_a_part_is_one_of_three_words(signal: Signal) -> None:
 
 
 def test_it_may_be_stopped_twice_and_without_having_been_started(broker: Mosquitto) -> None:
-    for made in (FakeSignal(), NoSignal(), _mqtt(Broker(url=broker.url))):
+    mqtt, modbus = _mqtt(Broker(url=broker.url)), _modbus()
+    made: Signal
+    for made in (FakeSignal(), NoSignal(), mqtt, _sparkplug(broker), modbus, _opcua(), FanOut([mqtt, modbus])):
         made.stop()
         made.stop()
 

@@ -112,3 +112,24 @@ def test_whatever_a_file_holds_it_is_a_config_or_its_faults(
     except ConfigError as error:
         faults = error.faults
     assert faults is None or all(faults)
+
+
+@pytest.mark.parametrize(("name", "value"), [("EDGE_QC_STATION", "12"), ("EDGE_QC_BROKER_USERNAME", "007")])
+def test_a_variable_that_looks_like_a_number_is_text_where_text_is_wanted(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    config = _load(tmp_path, **{name: value})
+    assert value in {config.station, config.broker.username}
+
+
+def test_an_empty_source_is_refused(tmp_path: Path) -> None:
+    assert _faults(tmp_path, options={"source": ""})[0].startswith("source.uri")
+
+
+def test_a_password_in_the_url_is_not_shown_by_the_error_that_forbids_it(tmp_path: Path) -> None:
+    assert "s3cret" not in str(_faults(tmp_path, options={"broker": "mqtt://cam1:s3cret@host"}))
+
+
+def test_tls_files_without_tls_are_refused(tmp_path: Path) -> None:
+    (fault,) = _faults(tmp_path, "broker: {url: 'mqtt://h', ca_file: /ca.pem}")
+    assert "mqtts://" in fault

@@ -300,3 +300,49 @@ def test_what_cannot_work_is_said_with_its_exit_status(
     done = edge_qc(*args, cwd=tmp_path, EDGE_QC_BROKER="none:")
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr.lower() or said in done.stderr
+
+
+def test_a_record_that_the_broker_refuses_stays_in_the_outbox_and_is_said(tmp_path: Path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite edge-qc/line1/cam1/verdict\ntopic readwrite edge-qc/line1/cam1/state\n")
+    rules.chmod(0o600)
+    draw_pictures(tmp_path / "in", 2)
+    data = tmp_path / "data"
+    with Mosquitto(tmp_path, "allow_anonymous true", f"acl_file {rules}") as broker:
+        done = edge_qc("--source", tmp_path / "in", "--once", "--broker", broker.url, "--data-dir", data)
+    assert done.returncode == 1
+    assert "2 records wait in the outbox" in done.stderr
+    assert done.stderr.count("does not take our messages") == 1
+    assert len(rows(data, "SELECT * FROM outbox")) == 2
+    assert rows(data, "SELECT kind FROM events WHERE kind = 'refused'")
+
+
+def test_the_late_will_of_a_session_that_died_is_corrected(tmp_path: Path, broker: Mosquitto) -> None:
+    args = ("--source", "sim:", "--broker", broker.url, "--data-dir", tmp_path / "data")
+    with Listener(broker.port) as plc, Daemon(tmp_path / "log", *args) as daemon:
+        daemon.wait_ready()
+        wait_until(lambda: plc.of("state")[-1]["state"] == "online")
+        plc.say("state", {"state": "offline", "session": "00000000", "reasons": ["connection_lost"], "model": "x"})
+        wait_until(lambda: [s["state"] for s in plc.of("state")][-2:] == ["offline", "online"])
+
+
+def test_a_password_file_that_vanishes_does_not_end_the_station(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path, "allow_anonymous true")
+    (tmp_path / "secret").write_text("s3cret\n")
+    args = (
+        "--source",
+        "sim:?rate=20",
+        "--broker",
+        broker.url.replace("//", "//cam1@"),
+        "--data-dir",
+        tmp_path / "data",
+    )
+    broker.start()
+    secret = str(tmp_path / "secret")
+    with Daemon(tmp_path / "log", *args, EDGE_QC_BROKER_PASSWORD_FILE=secret) as daemon, Listener(broker.port) as plc:
+        daemon.wait_ready()
+        wait_until(lambda: plc.of("verdict"))
+        (tmp_path / "secret").unlink()
+        broker.stop()
+        wait_until(lambda: "password_file" in daemon.said)
+        assert daemon.stop() == 0

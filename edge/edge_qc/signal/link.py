@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -29,7 +30,9 @@ CONNECT_TIMEOUT_S = 2.0
 # A broker that has taken a message and says nothing for so long is frozen. What it holds may come out at any time
 # later, so nothing more is given to it.
 ACK_TIMEOUT_S = 1.0
+MAX_IN_FLIGHT = 100  # more than the outbox's share, so that a live verdict never waits behind records
 LOOK_EVERY_S = 0.1
+STEADY_S = 5.0  # a connection that held for less was none: its loss is not said again
 # Live again within 2 s of the broker's return (DESIGN.md): at most this between two tries, each a little off the beat
 # so that a hall full of stations does not knock at once.
 RETRY_S = (0.2, 1.2)
@@ -66,31 +69,34 @@ class Link:
     Args:
         broker: where and as whom; ``url`` is mqtt:// or mqtts://.
         client_id: unique in the broker.
-        will: what the broker says for us when we are gone.
+        will: what the broker says for us when we are gone; a function makes one for each connection.
         subscriptions: topic and QoS of each.
         on_up: called when connected and subscribed.
         on_message: called with topic and payload.
         on_down: called with the reason when the connection is lost.
         on_ack: called with the id that ``publish`` gave, when the broker has the message.
+        on_refused: called with the reason when the broker does not take a message (MQTT 5).
 
     The callbacks run in the network thread; an exception in one ends the connection, which is then made anew.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two are named at the call
         self,
         broker: Broker,
         client_id: str,
         *,
-        will: Message | None = None,
+        will: Message | Callable[[], Message] | None = None,
         subscriptions: Sequence[tuple[str, int]] = (),
         on_up: Callable[[], None] = _nothing,
         on_message: Callable[[str, bytes], None] = _nothing,
         on_down: Callable[[str], None] = _nothing,
         on_ack: Callable[[int], None] = _nothing,
+        on_refused: Callable[[str], None] = _nothing,
     ) -> None:
         self._broker, self._client_id, self._will = broker, client_id, will
         self._subscriptions = list(subscriptions)
-        self._on_up, self._on_message, self._on_down, self._on_ack = on_up, on_message, on_down, on_ack
+        self._on_up, self._on_message, self._on_down = on_up, on_message, on_down
+        self._on_ack, self._on_refused = on_ack, on_refused
         self._version = MQTTProtocolVersion.MQTTv5
         self._up = threading.Event()
         self._stopping = threading.Event()
@@ -98,6 +104,9 @@ class Link:
         self._thread: threading.Thread | None = None
         self._why_down = ""
         self._retry_at_once = False
+        self._has_spoken_5 = False
+        self._refusal = self._not_taken = ""
+        self._connections = 0
         self._in_flight: deque[tuple[float, mqtt.MQTTMessageInfo]] = deque()
 
     @property
@@ -107,7 +116,7 @@ class Link:
 
     @property
     def why_down(self) -> str:
-        """What the last try failed of; empty while connected."""
+        """What the last try failed of."""
         return self._why_down
 
     def start(self) -> None:
@@ -140,7 +149,7 @@ class Link:
             return None
         if message.qos:
             self._in_flight.append((time.monotonic(), info))
-        return info.mid
+        return _unique(self._connections, info.mid)
 
     def stop(self, farewell: Message | None = None) -> None:
         """Says a last message, waits for it to arrive (1 s at most), and disconnects."""
@@ -163,7 +172,8 @@ class Link:
         while not self._stopping.is_set():
             try:
                 self._serve()
-            except (OSError, ValueError) as error:  # refused, unreachable, TLS: it may come back
+            # Refused, unreachable, TLS, a password file that is gone: it may come back.
+            except (OSError, ValueError, SignalError) as error:
                 self._note_down(f"{type(error).__name__}: {error}")
             if not self._retry_at_once:
                 self._stopping.wait(random.uniform(*RETRY_S))  # noqa: S311 - jitter is no secret
@@ -172,6 +182,9 @@ class Link:
     def _serve(self) -> None:
         """One connection, from CONNECT to its end."""
         client = self._new_client()
+        will = self._will() if callable(self._will) else self._will
+        if will is not None:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
         host, port, _ = address(self._broker)
         client.connect(host, port, self._broker.keepalive_s)
         self._client = client
@@ -184,7 +197,9 @@ class Link:
         while network is not None and network.is_alive() and not (fault or self._stopping.is_set()):
             network.join(LOOK_EVERY_S)
             fault = self._fault(began_s)
-        why = fault or ("connection lost" if self._up.is_set() else "connection refused")
+        why = fault or self._refusal or ("connection lost" if self._up.is_set() else "connection refused")
+        if self._up.is_set() and time.monotonic() - began_s > STEADY_S:
+            self._why_down = ""
         self._up.clear()
         self._client = None
         if network is not None:
@@ -201,9 +216,10 @@ class Link:
         if not self._up.is_set():
             if now_s - began_s <= CONNECT_TIMEOUT_S:
                 return None
-            # Some brokers of 3.1.1 say nothing at all to a client of MQTT 5.
-            five = self._version == MQTTProtocolVersion.MQTTv5
-            self._version = MQTTProtocolVersion.MQTTv311 if five else MQTTProtocolVersion.MQTTv5
+            # Some brokers of 3.1.1 say nothing at all to a client of MQTT 5. One that has spoken it is only frozen.
+            if not self._has_spoken_5:
+                five = self._version == MQTTProtocolVersion.MQTTv5
+                self._version = MQTTProtocolVersion.MQTTv311 if five else MQTTProtocolVersion.MQTTv5
             return f"no answer to CONNECT within {CONNECT_TIMEOUT_S:g} s"
         while self._in_flight and self._in_flight[0][1].is_published():
             self._in_flight.popleft()
@@ -227,13 +243,13 @@ class Link:
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         _set_credentials(client, self._broker)
-        if self._will is not None:
-            client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
         client.on_socket_open = _no_delay
         client.on_connect = self._connected
         client.on_subscribe = lambda *_: self._came_up()
         client.on_message = lambda _c, _u, m: self._on_message(m.topic, bytes(m.payload))
-        client.on_publish = lambda _c, _u, mid, *_: self._on_ack(mid)
+        self._connections += 1
+        client.on_publish = partial(self._published, self._connections)
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)
         return client
 
     def _connected(self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:  # noqa: ANN401
@@ -243,7 +259,7 @@ class Link:
                 self._version = MQTTProtocolVersion.MQTTv311
                 self._retry_at_once = True
             else:
-                self._note_down(f"the broker refuses: {reason}")
+                self._refusal = f"the broker refuses: {reason}"
             client.disconnect()
         elif self._subscriptions:
             client.subscribe(self._subscriptions)
@@ -251,10 +267,21 @@ class Link:
             self._came_up()
 
     def _came_up(self) -> None:
-        self._why_down = ""
+        self._refusal = ""
+        self._has_spoken_5 = self._has_spoken_5 or self._version == MQTTProtocolVersion.MQTTv5
         log.info("connected to %s (MQTT %s)", self._broker.url, "5" if self._version == 5 else "3.1.1")
         self._up.set()
         self._on_up()
+
+    def _published(
+        self, connection: int, _client: mqtt.Client, _data: object, mid: int, reason: ReasonCode, _props: object
+    ) -> None:
+        if not reason.is_failure:
+            self._on_ack(_unique(connection, mid))
+        elif str(reason) != self._not_taken:  # an ACL that forbids a topic: said once, not once a part
+            self._not_taken = str(reason)
+            log.error("the broker does not take our messages: %s. Check its access list and our user", reason)
+            self._on_refused(str(reason))
 
     def _publish_properties(self, message: Message) -> Properties | None:
         if message.expiry_s is None or self._version != MQTTProtocolVersion.MQTTv5:
@@ -262,6 +289,11 @@ class Link:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.MessageExpiryInterval = message.expiry_s
         return properties
+
+
+def _unique(connection: int, mid: int) -> int:
+    """A message's id over all connections: the client of each counts from 1 to 65535 anew."""
+    return connection << 16 | mid
 
 
 def _cut(client: mqtt.Client) -> None:

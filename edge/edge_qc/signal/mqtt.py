@@ -18,7 +18,6 @@ from edge_qc.signal.link import Link, Message
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD_BYTES = 512
-MAX_PART_ID_BYTES = 120
 PLC_ACK_TIMEOUT_S = 2.0
 
 
@@ -65,10 +64,11 @@ class MqttSignal:
             broker,
             f"edge-qc-{station.replace('/', '-')}-{session}",
             will=self._state_message("offline", ("connection_lost",)),
-            subscriptions=[(self._topics("ack"), 1)],
+            subscriptions=[(self._topics("ack"), 1), (self._topics("state"), 1)],
             on_up=self._say_state,
             on_message=self._hear,
             on_ack=on_ack,
+            on_refused=lambda why: on_event("refused", f"the broker does not take our messages: {why}"),
         )
 
     def start(self) -> None:
@@ -120,7 +120,10 @@ class MqttSignal:
         """See ``Signal``."""
         self._link.stop(self._state_message("offline", ("stopped",)))
 
-    def _hear(self, _topic: str, payload: bytes) -> None:
+    def _hear(self, topic: str, payload: bytes) -> None:
+        if topic == self._topics("state"):
+            self._correct_state(payload)
+            return
         wrong = self._acks.heard(payload)
         if wrong is not None:
             # One line an outage of sense: whoever floods the topic does not flood the log.
@@ -128,6 +131,11 @@ class MqttSignal:
             log.log(level, "a message on %s is no acknowledgement: %s", self._topics("ack"), wrong)
         else:
             self._ack_level = logging.WARNING
+
+    def _correct_state(self, payload: bytes) -> None:
+        """The Will of a session that died may come after we have said that we are there: then we say it again."""
+        if b'"offline"' in payload and self._session.encode() not in payload:
+            self._say_state()
 
     def _say_state(self) -> None:
         self._link.publish(self._state_message(*self._state))
@@ -162,7 +170,8 @@ class NoSignal:
 def encode(payload: dict[str, Any]) -> bytes:
     """Compact JSON of at most 512 bytes: PLC clients have small buffers. A part id that is too long is cut."""
     data = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-    if len(data) > MAX_PAYLOAD_BYTES and "part" in payload:
-        part = str(payload["part"]).encode()[:MAX_PART_ID_BYTES].decode(errors="ignore")
+    part = str(payload.get("part", ""))
+    while len(data) > MAX_PAYLOAD_BYTES and part:
+        part = part[: len(part) // 2]
         data = json.dumps({**payload, "part": part}, separators=(",", ":"), ensure_ascii=False).encode()
     return data
