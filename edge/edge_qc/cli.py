@@ -131,6 +131,33 @@ def check(config: Config) -> int:
 
 
 @cli.command()
+@click.option(
+    "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
+    help="Use its station and broker, under topics of our own; default: a broker of our own.",
+)  # fmt: skip
+@click.option("--only", metavar="NAME", multiple=True, help="This fault alone; can be given again.")
+@click.option("--quick", is_flag=True, help="Shorter and fewer of each: three minutes instead of a quarter of an hour.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON on standard output, at the end.")
+def selftest(*, config_file: Path | None, only: tuple[str, ...], quick: bool, as_json: bool) -> int:
+    """The faults of the promise, injected one by one against a virtual PLC; exit 1 if any falls short."""
+    from edge_qc.selftest.faults import FAULTS, Bench, run_faults, summary  # noqa: PLC0415
+
+    unknown = sorted(set(only) - FAULTS.keys())
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: expected one of {', '.join(FAULTS)}", param_hint="--only")
+    set_up_logs("text", "error")  # faults are what it is about: a line each would hide the table
+    bench = Bench(quick=quick, config=None if config_file is None else load_config({}, file=config_file))
+    click.echo(f"broker: {bench.broker_name}", err=as_json)
+    rows = []
+    for row in run_faults(bench, only):
+        rows.append(row)
+        click.echo(str(row), err=as_json)
+    if as_json:
+        click.echo(json.dumps(summary(bench, rows)))
+    return FAULT if any(row.status == "short" for row in rows) else DONE
+
+
+@cli.command()
 @_options("data_dir", "log_format")
 @click.option("--since", metavar="WHEN", help="ISO 8601 in UTC, or an age: 90s, 30m, 8h, 7d.")
 @click.option("--verdict", type=click.Choice(["ok", "reject", "unsure", "not_inspected"]))

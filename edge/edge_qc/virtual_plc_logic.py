@@ -29,7 +29,7 @@ class PlcCounts:
         late: parts whose message came after their window; none of them was acted on.
         doubled: messages for a part that had its message already; none of them was acted on.
         missing: parts that a gap in ``seq`` betrays.
-        heartbeat_faults: times that the heartbeat stopped for over 1 s while the station was not ``offline``.
+        heartbeat_faults: times that the heartbeat stopped for over 1 s though the station had not said that it stops.
         malformed: messages that could not be understood.
     """
 
@@ -162,13 +162,17 @@ class PlcLogic:
         known.top = max(known.top, seq)
 
     def on_state(self, payload: bytes) -> None:
-        """A message on ``state``: a station that said ``offline`` owes no heartbeat."""
+        """A message on ``state``: a station that stopped by intent owes no heartbeat.
+
+        The Will's ``offline`` (``connection_lost``) is no excuse: it must be back within the heartbeat's time-out.
+        """
         try:
-            offline = json.loads(payload)["state"] == "offline"
+            said = json.loads(payload)
+            stopped = said["state"] == "offline" and "connection_lost" not in said.get("reasons", ())
         except MALFORMED:
             self._tally["malformed"] += 1
             return
-        if offline:
+        if stopped:
             self._beat_s = None
 
     def tick(self) -> None:

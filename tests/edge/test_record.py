@@ -129,7 +129,7 @@ def test_a_disk_that_refuses_blocks_nobody_and_loses_nothing_once_it_is_well(tmp
     blocker.close()
     assert recorder.flush(10)
     assert [r["seq"] for r in rows(tmp_path)] == list(range(1, 51))
-    assert health == [("record_fault", True), ("record_fault", False)]
+    assert [h for h in health if h[0] == "record_fault"] == [("record_fault", True), ("record_fault", False)]
     recorder.stop()
 
 
@@ -255,3 +255,25 @@ def test_where_the_disk_does_not_keep_up_the_pictures_go_and_the_records_stay(tm
     assert len(rows(tmp_path)) == 300
     assert kept == list(range(1, 201))
     assert all(cv2.imread(str(p), 0).shape == (64, 64) for p in tmp_path.glob("pictures/*/*"))
+
+
+def test_a_write_that_hangs_is_told_while_it_hangs(tmp_path: Path) -> None:
+    health: list[tuple[str, bool]] = []
+    recorder = _recorder(tmp_path, [], health)
+    blocker = sqlite3.connect(tmp_path / "inspections.db", isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")  # the store waits for up to 5 s
+    seqs = iter(range(1, 10_000))
+
+    def told() -> bool:
+        recorder.put(_inspection(next(seqs)), "sent")
+        return ("record_slow", True) in health
+
+    wait_until(told, 4)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    recorder.put(_inspection(20_000), "sent")
+    assert recorder.flush(10)
+    recorder.event("after", "a quick write")
+    assert recorder.flush(10)
+    assert health[-1] == ("record_slow", False)
+    recorder.stop()

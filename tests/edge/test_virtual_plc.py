@@ -160,6 +160,15 @@ def test_each_silence_of_the_heartbeat_counts_once(bench: Bench) -> None:
     assert bench.plc.counts().heartbeat_faults == 2
 
 
+def test_a_station_that_the_broker_calls_lost_still_owes_its_heartbeat(bench: Bench) -> None:
+    """Its Will comes within milliseconds where a process is killed or a link cut: the line must stop all the same."""
+    bench.beat()
+    bench.plc.on_state(b'{"state":"offline","reasons":["connection_lost"]}')
+    bench.clock.seconds = 60
+    bench.plc.tick()
+    assert bench.plc.counts().heartbeat_faults == 1
+
+
 def test_an_offline_station_owes_no_heartbeat(bench: Bench) -> None:
     bench.beat()
     bench.plc.on_state(b'{"state":"offline"}')

@@ -4,6 +4,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 20_000  # records without pictures: some 20 MB
 MAX_WAITING_WITH_PICTURE = 200
 RETRY_S = 1.0
+SLOW_S = 1.0  # a write that takes longer is a disk that ails, whether it ends well or not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +37,8 @@ class Recorder:
         store: the database, which this thread alone writes.
         evidence: the pictures.
         on_recorded: called with the file of each part whose record is on disk.
-        on_health: called with ``record_fault`` or ``evidence_fault``, and whether it is so; at each change.
+        on_health: called with ``record_fault``, ``record_slow`` or ``evidence_fault``, and whether it is so; at each
+            change, from this thread or the caller's.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class Recorder:
         self._queue: queue.Queue[_Work | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._ailing: set[str] = set()
+        self._ailing_lock = threading.Lock()
+        self._writing_since_s: float | None = None
         self.lost = 0
 
     def start(self) -> None:
@@ -59,6 +64,7 @@ class Recorder:
 
     def put(self, inspection: Inspection, signalled: Signalled) -> None:
         """Hands an inspection over. Where the disk does not keep up, first the pictures go, then the records."""
+        self._look_at_the_clock()
         waiting = self._queue.qsize()
         if waiting >= MAX_WAITING:
             self.lost += 1
@@ -101,7 +107,7 @@ class Recorder:
             batch = [item for item in work if item is not None]
             kept = [self._with_pictures(item) for item in batch]
             while not self._write(kept) and running:
-                threading.Event().wait(RETRY_S)
+                time.sleep(RETRY_S)
             for item in kept:
                 if item.entry is not None and item.entry.inspection.part.stamp is not None:
                     self._on_recorded(item.entry.inspection.part.stamp)
@@ -129,14 +135,25 @@ class Recorder:
         struck = [id_ for item in batch for id_ in item.struck]
         if not (entries or events or struck):
             return True
+        self._writing_since_s = time.monotonic()
         try:
             self._store.write(entries, events, struck)
         except sqlite3.Error as error:
             self._tell("record_fault", str(error))
             return False
+        finally:
+            took_s = time.monotonic() - self._writing_since_s
+            self._writing_since_s = None
+            self._tell("record_slow", f"a write took {took_s:.1f} s" if took_s > SLOW_S else None)
         self._tell("record_fault", None)
         self.lost -= lost
         return True
+
+    def _look_at_the_clock(self) -> None:
+        """Asked by the line, since a write that hangs says nothing itself."""
+        since_s = self._writing_since_s
+        if since_s is not None and time.monotonic() - since_s > SLOW_S:
+            self._tell("record_slow", f"a write takes more than {SLOW_S:g} s")
 
     def _pruned(self) -> list[str]:
         try:
@@ -147,12 +164,12 @@ class Recorder:
 
     def _tell(self, reason: str, wrong: str | None) -> None:
         """Says each change once: what is wrong now, or that it is over."""
-        if (wrong is not None) == (reason in self._ailing):
-            return
+        with self._ailing_lock:
+            if (wrong is not None) == (reason in self._ailing):
+                return
+            (self._ailing.discard if wrong is None else self._ailing.add)(reason)
         if wrong is None:
-            self._ailing.discard(reason)
             log.info("%s is over", reason)
         else:
-            self._ailing.add(reason)
             log.error("%s: %s; verdicts go on", reason, wrong)
         self._on_health(reason, wrong is not None)

@@ -242,7 +242,7 @@ class Link:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        _set_credentials(client, self._broker)
+        set_credentials(client, self._broker)
         client.on_socket_open = _no_delay
         client.on_connect = self._connected
         client.on_subscribe = lambda *_: self._came_up()
@@ -317,7 +317,7 @@ def address(broker: Broker) -> tuple[str, int, str | None]:
     return parts.hostname or "127.0.0.1", parts.port or (8883 if secure else 1883), user
 
 
-def _set_credentials(client: mqtt.Client, broker: Broker) -> None:
+def set_credentials(client: mqtt.Client, broker: Broker) -> None:
     """Gives a client the user, the password and the certificates of the config.
 
     Raises:
