@@ -28,7 +28,7 @@ class Notes(BaseModel):
     fit: Fit = "letterbox"
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
-    data: dict[str, str | int] = Field(default_factory=dict)
+    data: dict[str, str | int | float] = Field(default_factory=dict)
     made_with: dict[str, str] = Field(default_factory=dict)
     licence_note: str = ""
     command: str = ""

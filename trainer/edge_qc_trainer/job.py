@@ -229,7 +229,7 @@ def notes_of(job: Job, material: Material, calibration: Calibration) -> Notes:
         temperature=calibration.temperature,
         licence_note=job.licence_note,
         command=job.command,
-        data={**counts, "fingerprint": data.fingerprint, "seed": job.seed},
+        data={**counts, "fingerprint": data.fingerprint, "seed": job.seed, "shift": calibration.shift},
         made_with=versions(),
     )
 
