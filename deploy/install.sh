@@ -70,6 +70,10 @@ install_files() {
     sed 's|^  uri: .*|  uri: /dev/video0|' "$packaged" >"$scratch/config.yaml"
     put_config "$scratch/config.yaml" /etc/edge-qc/config.yaml
     put_config "$here/mosquitto-edge-qc.conf" /etc/mosquitto/conf.d/edge-qc.conf
+    put_config "$here/mosquitto-edge-qc.acl" /etc/mosquitto/edge-qc.acl
+    # Mosquitto warns of an access list that anybody can read, and will refuse it one day.
+    ! getent passwd mosquitto >/dev/null || chown mosquitto: /etc/mosquitto/edge-qc.acl
+    chmod 0640 /etc/mosquitto/edge-qc.acl
     install -D -m 0644 "$root/systemd/edge-qc.service" /etc/systemd/system/edge-qc.service
 }
 

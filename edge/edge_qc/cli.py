@@ -97,18 +97,20 @@ def demo(*, parts: int, headless: bool, rate: float | None, seed: int, model: Pa
 @cli.command()
 @_options("broker", "station", "log_format")
 @click.option("--window-ms", type=click.IntRange(1, 60_000), default=1000, show_default=True, help="The part window.")
+@click.option(
+    "--on-fault", type=click.Choice(["count", "stop", "reject"]), default="count", show_default=True,
+    help="No heartbeat, a gap, no timely message: stop the line, remove the part, or count alone.",
+)  # fmt: skip
 @click.option("--parts", type=click.IntRange(1), help="End after so many parts.")
 @click.option("--for", "seconds", type=click.FloatRange(0.1), help="End after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="The counts as JSON on standard output, at the end.")
-def plc(config: Config, *, window_ms: int, parts: int | None, seconds: float | None, as_json: bool) -> int:
+def plc(config: Config, *, as_json: bool, **how: Any) -> int:  # noqa: ANN401 - click's own values
     """A virtual PLC on a real broker: acts, acknowledges, and counts. Ends by --parts, --for or Ctrl-C."""
     from edge_qc.assembly import stopped_by_signals  # noqa: PLC0415
     from edge_qc.virtual_plc import run_plc  # noqa: PLC0415
 
     with stopped_by_signals() as stop:
-        counts = run_plc(
-            config.broker, config.station, window_ms=window_ms, parts=parts, seconds=seconds, stop_event=stop
-        )
+        counts = run_plc(config.broker, config.station, **how, stop_event=stop)
     if as_json:
         click.echo(json.dumps(asdict(counts)))
     else:

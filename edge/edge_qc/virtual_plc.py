@@ -12,9 +12,9 @@ from typing import Self
 from edge_qc.config import Broker
 from edge_qc.errors import SignalError
 from edge_qc.signal.link import Link, Message
-from edge_qc.virtual_plc_logic import Action, PlcCounts, PlcLogic
+from edge_qc.virtual_plc_logic import Action, OnFault, PlcCounts, PlcLogic
 
-__all__ = ["Action", "PlcCounts", "PlcLogic", "VirtualPlc", "run_plc"]
+__all__ = ["Action", "OnFault", "PlcCounts", "PlcLogic", "VirtualPlc", "run_plc"]
 
 WINDOW_MS = 1000
 TICK_S = 0.1
@@ -30,12 +30,15 @@ class VirtualPlc:
         window_ms: the part window, from the payload's ``captured_at`` on this host's clock, milliseconds. A wired PLC
             starts it at its own trigger.
         keep: how many of the last actions to keep.
+        on_fault: see ``PlcLogic``.
 
     Raises:
         SignalError: if the broker's url is not one that two programs can meet at.
     """
 
-    def __init__(self, broker: Broker, station: str, *, window_ms: int = WINDOW_MS, keep: int = 20) -> None:
+    def __init__(
+        self, broker: Broker, station: str, *, window_ms: int = WINDOW_MS, keep: int = 20, on_fault: OnFault = "count"
+    ) -> None:
         if not broker.url.startswith(("mqtt://", "mqtts://")):
             raise SignalError(
                 "the virtual PLC needs a broker to meet the station at",
@@ -46,7 +49,11 @@ class VirtualPlc:
         self._prefix = f"{broker.root}/{station}/"
         self._changed = threading.Condition()
         self._logic = PlcLogic(
-            window_ms=window_ms, utc=lambda: datetime.now(UTC), monotonic_s=time.monotonic, keep=keep
+            window_ms=window_ms,
+            utc=lambda: datetime.now(UTC),
+            monotonic_s=time.monotonic,
+            keep=keep,
+            on_fault=on_fault,
         )
         self._link = Link(
             broker,
@@ -133,6 +140,7 @@ def run_plc(
     station: str,
     *,
     window_ms: int = WINDOW_MS,
+    on_fault: OnFault = "count",
     parts: int | None = None,
     seconds: float | None = None,
     stop_event: threading.Event | None = None,
@@ -152,7 +160,7 @@ def run_plc(
         enough = parts is not None and counts.settled >= parts
         return enough or stop.is_set() or (end_s is not None and time.monotonic() >= end_s)
 
-    with VirtualPlc(broker, station, window_ms=window_ms) as plc:
+    with VirtualPlc(broker, station, window_ms=window_ms, on_fault=on_fault) as plc:
         while not plc.wait_for(done, 1.0):
             pass
         return plc.counts()

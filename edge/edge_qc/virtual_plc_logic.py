@@ -1,6 +1,7 @@
 """What a PLC must do with edge-qc's messages, as pure logic: no sockets, no clock of its own (docs/plc.md)."""
 
 import json
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,8 +10,11 @@ from typing import Any, Literal
 
 from edge_qc.domain import Outcome
 
-Did = Literal["passed", "rejected", "let_through", "late"]
+Did = Literal["passed", "rejected", "let_through", "late", "rejected_on_fault", "held"]
+OnFault = Literal["count", "stop", "reject"]
 HEARTBEAT_TIMEOUT_S = 1.0
+# A stopped line runs again so long after its last fault, if the heart beats: the person who presses reset.
+RESET_S = 1.0
 # Doubles are known for so many parts back. An older one is far outside its part window, so it is never acted on.
 REMEMBERED_PARTS = 10_000
 MAX_SEQ = 2**53  # what every JSON reader can tell apart
@@ -31,6 +35,12 @@ class PlcCounts:
         missing: parts that a gap in ``seq`` betrays.
         heartbeat_faults: times that the heartbeat stopped for over 1 s though the station had not said that it stops.
         malformed: messages that could not be understood.
+        stops: times that a fault stopped the running line (``on_fault="stop"``).
+        held: parts that stood still with the stopped line: neither let pass nor removed.
+        rejected_on_fault: parts removed because nothing said in time that they are ok (``on_fault="reject"``): those
+            without a message (``missing``), those whose message was ``late`` or had no ``reject``, and all without a
+            heartbeat.
+        waiting: parts heard of whose window is open and for which nothing was done yet.
     """
 
     parts: int = 0
@@ -42,6 +52,10 @@ class PlcCounts:
     missing: int = 0
     heartbeat_faults: int = 0
     malformed: int = 0
+    stops: int = 0
+    held: int = 0
+    rejected_on_fault: int = 0
+    waiting: int = 0
 
     @property
     def acted(self) -> int:
@@ -51,7 +65,7 @@ class PlcCounts:
     @property
     def settled(self) -> int:
         """Parts of which no more is to come."""
-        return self.acted + self.let_through + self.late
+        return self.parts - self.waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +126,20 @@ class PlcLogic:
         utc: the present time, aware of its zone.
         monotonic_s: seconds that never jump, for the heartbeat.
         keep: how many of the last actions to keep.
+        on_fault: what to do when it cannot be sure, that is, a heartbeat is missing (also before the first), a gap does
+            not close within the window, or a part has no timely ``ok`` or ``reject``. ``stop`` stops the line until
+            ``RESET_S`` after the last fault, and nothing passes meanwhile; ``reject`` removes each such part;
+            ``count`` counts and acts on the messages alone.
     """
 
     def __init__(
-        self, *, window_ms: int, utc: Callable[[], datetime], monotonic_s: Callable[[], float], keep: int = 20
+        self,
+        *,
+        window_ms: int,
+        utc: Callable[[], datetime],
+        monotonic_s: Callable[[], float],
+        keep: int = 20,
+        on_fault: OnFault = "count",
     ) -> None:
         self._window_ms, self._utc, self._monotonic_s = window_ms, utc, monotonic_s
         self._heard: OrderedDict[tuple[str, int], _Heard] = OrderedDict()
@@ -123,12 +147,17 @@ class PlcLogic:
         self._sessions: dict[str, _Session] = {}
         self._tally: Counter[str] = Counter()
         self._beat_s: float | None = None
+        self._on_fault = on_fault
+        self._runs = on_fault != "stop"  # no part passes before the first heartbeat
+        self._fault_s = -math.inf
+        self._gap_s: float | None = None
+        self._gaps_told = 0
         self.actions: deque[Action] = deque(maxlen=keep)
 
     def counts(self) -> PlcCounts:
         """The counters now."""
-        missing = sum(max(0, s.top - s.first + 1 - s.distinct) for s in self._sessions.values())
-        tally = self._tally
+        missing, tally = self._missing(), self._tally
+        by_default = missing + tally["late"] if self._on_fault == "reject" else 0
         return PlcCounts(
             parts=tally["parts"],
             ok=tally["passed"],
@@ -139,6 +168,10 @@ class PlcLogic:
             missing=missing,
             heartbeat_faults=tally["heartbeat_faults"],
             malformed=tally["malformed"],
+            stops=tally["stops"],
+            held=tally["held"],
+            rejected_on_fault=tally["rejected_on_fault"] + by_default,
+            waiting=len(self._waiting),
         )
 
     def on_verdict(self, payload: bytes) -> Action | None:
@@ -158,6 +191,8 @@ class PlcLogic:
             self._tally["malformed"] += 1
             return
         self._beat_s = self._monotonic_s()
+        if self._beat_s - self._fault_s >= RESET_S:
+            self._runs = True
         known = self._sessions.setdefault(session, _Session(first=seq + 1, top=seq))
         known.top = max(known.top, seq)
 
@@ -180,10 +215,50 @@ class PlcLogic:
         if self._beat_s is not None and self._monotonic_s() - self._beat_s > HEARTBEAT_TIMEOUT_S:
             self._tally["heartbeat_faults"] += 1
             self._beat_s = None  # until the next beat, so that each silence counts once
+            self._fault()
+        self._look_at_gaps()
         for key in [k for k in self._waiting if self._age_ms(self._heard[k].captured_at) > self._window_ms]:
             heard = self._heard[key]
             if heard.waiting is not None:
-                self._settle(key, heard, replace(heard.waiting, did="let_through"))
+                self._fault()
+                self._settle(key, heard, replace(heard.waiting, did=self._unsure("let_through")))
+
+    def _missing(self) -> int:
+        return sum(max(0, s.top - s.first + 1 - s.distinct) for s in self._sessions.values())
+
+    def _look_at_gaps(self) -> None:
+        """A gap is a fault once the window of its parts is over: until then their messages may still come."""
+        missing, now_s = self._missing(), self._monotonic_s()
+        if missing <= self._gaps_told:
+            self._gap_s, self._gaps_told = None, missing
+        elif self._gap_s is None:
+            self._gap_s = now_s
+        elif now_s - self._gap_s > self._window_ms / 1000:
+            self._gap_s, self._gaps_told = None, missing
+            self._fault()
+
+    def _fault(self) -> None:
+        """The PLC can no longer be sure: the line stops, where that is what it does."""
+        self._fault_s = self._monotonic_s()
+        if self._on_fault == "stop" and self._runs:
+            self._runs = False
+            self._tally["stops"] += 1
+
+    def _alive(self) -> bool:
+        return self._beat_s is not None and self._monotonic_s() - self._beat_s <= HEARTBEAT_TIMEOUT_S
+
+    def _sure(self, did: Did) -> Did:
+        """What becomes of a part with a timely message: ``did``, unless a fault forbids it."""
+        if self._on_fault == "stop" and not (self._runs and self._alive()):
+            return "held"
+        if self._on_fault == "reject" and did == "passed" and not self._alive():
+            return "rejected_on_fault"
+        return did
+
+    def _unsure(self, did: Did) -> Did:
+        """What becomes of a part that nothing was said of in time: ``did`` where the PLC only counts."""
+        by_mode: dict[OnFault, Did] = {"count": did, "stop": "held", "reject": "rejected_on_fault"}
+        return by_mode[self._on_fault]
 
     def _on_part(self, topic: str, payload: bytes) -> Action | None:
         try:
@@ -204,22 +279,24 @@ class PlcLogic:
         if heard.action is not None:
             return self._after_the_act(key, heard, topic, message)
         if abs(message.age_ms) > self._window_ms:
+            self._fault()
             return self._settle(key, heard, replace(message, did="late"))
         return self._act(key, heard, topic, message)
 
     def _act(self, key: tuple[str, int], heard: _Heard, topic: str, message: Action) -> Action | None:
         if topic == "reject":
-            return self._settle(key, heard, replace(message, did="rejected"))
+            return self._settle(key, heard, replace(message, did=self._sure("rejected")))
         if message.verdict is Outcome.OK:
-            return self._settle(key, heard, replace(message, did="passed"))
+            return self._settle(key, heard, replace(message, did=self._sure("passed")))
         heard.waiting = message
         self._waiting.add(key)
         return None
 
     def _after_the_act(self, key: tuple[str, int], heard: _Heard, topic: str, message: Action) -> Action | None:
         """The other topic's message for a settled part changes nothing, but a late reject is told."""
-        if topic == "reject" and heard.action is not None and heard.action.did == "let_through":
-            self._tally["let_through"] -= 1
+        unsure = self._unsure("let_through")
+        if topic == "reject" and heard.action is not None and heard.action.did == unsure != "held":
+            self._tally[unsure] -= 1
             return self._settle(key, heard, replace(message, did="late"))
         return None
 

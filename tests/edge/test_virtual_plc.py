@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_qc.config import Broker
 from edge_qc.errors import SignalError
-from edge_qc.virtual_plc import PlcLogic, VirtualPlc
+from edge_qc.virtual_plc import OnFault, PlcLogic, VirtualPlc
 
 
 class Clock:
@@ -30,9 +30,11 @@ class Clock:
 class Bench:
     """A PLC with its clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_fault: OnFault = "count") -> None:
         self.clock = Clock()
-        self.plc = PlcLogic(window_ms=1000, utc=self.clock.utc, monotonic_s=self.clock.monotonic_s, keep=1000)
+        self.plc = PlcLogic(
+            window_ms=1000, utc=self.clock.utc, monotonic_s=self.clock.monotonic_s, keep=1000, on_fault=on_fault
+        )
 
     def payload(self, seq: int, verdict: str = "ok", *, session: str = "9f3a21c4", age_s: float = 0.01) -> bytes:
         captured = self.clock.utc() - timedelta(seconds=age_s)
@@ -42,6 +44,13 @@ class Bench:
 
     def beat(self, seq: int = 0) -> None:
         self.plc.on_heartbeat(json.dumps({"session": "9f3a21c4", "seq": seq}).encode())
+
+    def live(self, seconds: float, seq: int = 0) -> None:
+        """Lets time pass with a heartbeat at 5 Hz."""
+        for _ in range(round(seconds * 5)):
+            self.clock.seconds += 0.2
+            self.beat(seq)
+            self.plc.tick()
 
 
 @pytest.fixture
@@ -207,6 +216,108 @@ def test_a_reject_of_an_ok_part_is_malformed(bench: Bench) -> None:
     assert bench.plc.counts().rejected == 0
 
 
+def test_without_a_heartbeat_a_plc_that_rejects_removes_ok_parts_too() -> None:
+    bench = Bench("reject")
+    done = [bench.plc.on_verdict(bench.payload(1))]
+    bench.beat(1)
+    done.append(bench.plc.on_verdict(bench.payload(2)))
+    bench.clock.seconds = 1.1
+    bench.plc.tick()
+    done.append(bench.plc.on_verdict(bench.payload(3)))
+    done.append(bench.plc.on_reject(bench.payload(4, "reject")))
+    assert [a.did for a in done if a] == ["rejected_on_fault", "passed", "rejected_on_fault", "rejected"]
+    counts = bench.plc.counts()
+    assert (counts.ok, counts.rejected, counts.rejected_on_fault, counts.settled) == (1, 1, 2, 4)
+    assert counts.stops == counts.held == 0
+
+
+def test_a_plc_that_rejects_removes_gaps_late_and_unanswered_parts() -> None:
+    bench = Bench("reject")
+    bench.beat(0)
+    bench.plc.on_verdict(bench.payload(2, "unsure"))  # no reject comes for it, and none at all for 1
+    bench.live(1.2, seq=2)
+    bench.plc.on_reject(bench.payload(3, "reject", age_s=1.1))
+    counts = bench.plc.counts()
+    assert (counts.missing, counts.late, counts.let_through) == (1, 1, 0)
+    assert (counts.rejected_on_fault, counts.settled, counts.waiting) == (3, 2, 0)
+
+
+def test_a_line_that_stops_holds_all_parts_until_the_first_heartbeat() -> None:
+    bench = Bench("stop")
+    action = bench.plc.on_verdict(bench.payload(1))
+    assert action is not None
+    assert action.did == "held"
+    bench.beat(1)
+    bench.plc.on_verdict(bench.payload(2))
+    counts = bench.plc.counts()
+    assert (counts.held, counts.ok, counts.stops, counts.settled) == (1, 1, 0, 2)
+
+
+def test_a_silent_heartbeat_stops_the_line_until_it_has_been_back_for_a_second() -> None:
+    bench = Bench("stop")
+    bench.beat(0)
+    bench.clock.seconds = 1.1
+    bench.plc.tick()
+    assert bench.plc.counts().stops == 1
+    bench.live(0.6)
+    bench.plc.on_reject(bench.payload(1, "reject"))
+    assert (bench.plc.counts().held, bench.plc.counts().rejected) == (1, 0), "the line stands: the gate must not fire"
+    bench.live(0.6, seq=1)
+    bench.plc.on_verdict(bench.payload(2))
+    counts = bench.plc.counts()
+    assert (counts.ok, counts.held, counts.stops) == (1, 1, 1)
+
+
+def test_a_line_does_not_pass_parts_in_the_moment_before_its_time_out_is_noticed() -> None:
+    bench = Bench("stop")
+    bench.beat(0)
+    bench.clock.seconds = 1.1
+    bench.plc.on_verdict(bench.payload(1))
+    assert bench.plc.counts().ok == 0
+
+
+@pytest.mark.parametrize("what", ["gap", "late", "no reject"])
+def test_a_line_that_stops_does_so_at_each_doubt(what: str) -> None:
+    bench = Bench("stop")
+    bench.beat(0)
+    match what:
+        case "gap":
+            bench.plc.on_verdict(bench.payload(2))
+        case "late":
+            bench.plc.on_reject(bench.payload(1, "reject", age_s=1.1))
+        case _:
+            bench.plc.on_verdict(bench.payload(1, "reject"))
+    bench.live(1.6, seq=2 if what == "gap" else 1)
+    counts = bench.plc.counts()
+    assert (counts.stops, counts.let_through, counts.rejected) == (1, 0, 0)
+    assert (counts.held, counts.late) == (what == "no reject", what == "late")
+    bench.live(1.2, seq=2 if what == "gap" else 1)
+    bench.plc.on_verdict(bench.payload(3))
+    assert bench.plc.counts().ok == (2 if what == "gap" else 1), "the line runs again"
+
+
+def test_a_gap_that_closes_within_the_window_stops_nothing() -> None:
+    """A heartbeat may overtake the verdict that it tells of."""
+    bench = Bench("stop")
+    for seq in range(1, 20):
+        bench.beat(seq)
+        bench.plc.tick()
+        bench.clock.seconds += 0.1
+        bench.plc.on_verdict(bench.payload(seq))
+        bench.plc.tick()
+    assert bench.plc.counts().stops == 0
+    assert bench.plc.counts().ok == 19
+
+
+def test_a_station_that_stops_by_intent_is_no_fault_and_passes_nothing() -> None:
+    bench = Bench("stop")
+    bench.beat(0)
+    bench.plc.on_state(b'{"state":"offline","reasons":["stopped"]}')
+    bench.plc.on_verdict(bench.payload(1))
+    counts = bench.plc.counts()
+    assert (counts.ok, counts.held, counts.stops) == (0, 1, 0)
+
+
 MESSAGES = st.tuples(
     st.sampled_from(["verdict", "reject"]),
     st.integers(1, 4),
@@ -215,11 +326,11 @@ MESSAGES = st.tuples(
 )
 
 
-@given(st.lists(st.tuples(MESSAGES, st.floats(0, 0.6)), max_size=40))
+@given(st.sampled_from(["count", "stop", "reject"]), st.lists(st.tuples(MESSAGES, st.floats(0, 0.6)), max_size=40))
 def test_in_any_order_and_number_no_part_is_acted_on_twice_or_late(
-    script: list[tuple[tuple[str, int, str, float], float]],
+    on_fault: OnFault, script: list[tuple[tuple[str, int, str, float], float]]
 ) -> None:
-    bench = Bench()
+    bench = Bench(on_fault)
     acted: list[int] = []
     for (topic, seq, verdict, age_s), pause_s in script:
         payload = bench.payload(seq, verdict, age_s=age_s)
@@ -236,7 +347,11 @@ def test_in_any_order_and_number_no_part_is_acted_on_twice_or_late(
     assert counts.missing >= 0
     bench.clock.seconds += 10
     bench.plc.tick()
-    assert bench.plc.counts().settled == bench.plc.counts().parts
+    counts = bench.plc.counts()
+    assert counts.settled == counts.parts
+    removed = counts.rejected_on_fault - counts.missing - counts.late if on_fault == "reject" else 0
+    assert counts.parts == counts.acted + counts.let_through + counts.late + counts.held + removed
+    assert on_fault == "count" or counts.let_through == 0
 
 
 @pytest.mark.parametrize("url", ["none:", "embedded:"])
