@@ -12,7 +12,7 @@ if command -v systemctl >/dev/null; then
     systemctl --quiet disable edge-qc 2>/dev/null || true
     [ ! -d /run/systemd/system ] || systemctl stop edge-qc 2>/dev/null || true
 fi
-rm -rf /opt/edge-qc /etc/systemd/system/edge-qc.service /etc/mosquitto/conf.d/edge-qc.conf
+rm -rf /opt/edge-qc /etc/systemd/system/edge-qc.service /etc/mosquitto/conf.d/edge-qc.conf /etc/mosquitto/edge-qc.acl
 if [ "${1:-}" = --purge ]; then
     rm -rf /etc/edge-qc /var/lib/edge-qc
     userdel edge-qc 2>/dev/null || true
