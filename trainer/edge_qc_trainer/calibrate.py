@@ -40,7 +40,9 @@ def defect_log_odds(logits: FloatArray, good: Flags, temperature: float) -> npt.
     return np.asarray(together(scaled[:, ~good], axis=1) - together(scaled[:, good], axis=1))
 
 
-def calibrate(logits: FloatArray, defective: Flags, good: Flags, weights: FloatWeights) -> Calibration:
+def calibrate(
+    logits: FloatArray, defective: Flags, good: Flags, weights: FloatWeights, *, with_shift: bool = True
+) -> Calibration:
     """The calibration under which what was seen is likeliest (Platt, 1999; temperature: Guo et al., ICML 2017).
 
     A network that knows a handful of good parts takes a new one for strange, and leans to `defective`; the shift
@@ -51,6 +53,7 @@ def calibrate(logits: FloatArray, defective: Flags, good: Flags, weights: FloatW
         defective: shape (pictures,): the truth.
         good: shape (classes,): which classes are good.
         weights: shape (pictures,), sum 1.
+        with_shift: False fits the temperature alone.
     """
     from scipy.optimize import minimize
 
@@ -59,7 +62,7 @@ def calibrate(logits: FloatArray, defective: Flags, good: Flags, weights: FloatW
         return float((weights * np.logaddexp(0, np.where(defective, -log_odds, log_odds))).sum())
 
     most = np.log(MOST_TEMPERATURE)
-    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-most, most), (-20, 20)])
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-most, most), (-20, 20) if with_shift else (0, 0)])
     return Calibration(round(float(np.exp(found.x[0])), 4), round(float(found.x[1]), 4))
 
 

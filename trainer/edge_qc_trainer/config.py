@@ -107,6 +107,9 @@ class Recipe(Section):
     """Share of the parts that is held out to measure on."""
     validation_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of the parts that chooses the epoch and the temperature."""
+    calibrate_shift: bool = False
+    """Whether calibration also moves the level between good and defective, not only the temperature. It takes many
+    different good parts: a few decide it by themselves."""
     group_threshold: Annotated[float, Field(gt=0, le=1)] = 0.92
     """Correlation from which two pictures show the same part. On 5,377 castings, 0.91 to 0.94 gave the same groups."""
     augment: Augment = Augment()

@@ -128,4 +128,4 @@ def _calibrate(job: Job, material: Material, places: IntArray, logits: FloatArra
     defective = ~good[data.targets[places]]
     as_trained = Recipe(copies_power=job.recipe.copies_power)
     weights = sampling_weights(defective.astype(np.int64), material.groups[places], np.zeros_like(places), as_trained)
-    return calibrate(logits, defective, good, weights)
+    return calibrate(logits, defective, good, weights, with_shift=job.recipe.calibrate_shift)
