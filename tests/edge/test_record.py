@@ -277,3 +277,14 @@ def test_a_write_that_hangs_is_told_while_it_hangs(tmp_path: Path) -> None:
     assert recorder.flush(10)
     assert health[-1] == ("record_slow", False)
     recorder.stop()
+
+
+def test_acknowledgements_take_up_no_room_of_records(tmp_path: Path) -> None:
+    recorder = Recorder("abcd1234", Store(tmp_path), Evidence(tmp_path, Record(free_floor_mb=0)), print, print)
+    for id_ in range(1000):
+        recorder.strike((id_,))
+    recorder.put(_inspection(1), "sent")
+    recorder.start()
+    recorder.stop()
+    (row,) = rows(tmp_path)
+    assert row["picture"] is not None

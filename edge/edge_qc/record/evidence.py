@@ -36,8 +36,8 @@ class Evidence:
     def __init__(self, data_dir: Path, settings: Record) -> None:
         self._data_dir, self._settings = data_dir, settings
         self._owed_ok = 0.0
-        self._good: deque[Path] = deque()
-        self._bad: deque[Path] = deque()
+        self._good: deque[str] = deque()  # text is a third of a Path, and there may be a hundred thousand
+        self._bad: deque[str] = deque()
         self._bytes = 0
         self._find_pictures()
 
@@ -77,15 +77,15 @@ class Evidence:
             pruned += self._remove(self._good.popleft())
         return pruned
 
-    def _remove(self, picture: Path) -> list[str]:
+    def _remove(self, picture: str) -> list[str]:
         full = self._data_dir / picture
         if full.with_name(full.name + MARK).exists():
             return []
-        for victim in (full, (self._data_dir / "heatmaps").joinpath(*picture.parts[1:]).with_suffix(".png")):
+        for victim in (full, (self._data_dir / "heatmaps").joinpath(*Path(picture).parts[1:]).with_suffix(".png")):
             if victim.is_file():
                 self._bytes -= victim.stat().st_size
                 victim.unlink()
-        return [str(picture)]
+        return [picture]
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._data_dir).free
@@ -116,7 +116,7 @@ class Evidence:
         return str(path)
 
     def _note(self, picture: Path) -> None:
-        (self._good if picture.stem.endswith(f"-{Outcome.OK}") else self._bad).append(picture)
+        (self._good if picture.stem.endswith(f"-{Outcome.OK}") else self._bad).append(str(picture))
 
     def _find_pictures(self) -> None:
         """What earlier sessions have left, oldest first."""

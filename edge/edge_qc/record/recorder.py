@@ -5,6 +5,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,8 @@ class Recorder:
         self._ailing: set[str] = set()
         self._ailing_lock = threading.Lock()
         self._writing_since_s: float | None = None
+        self._struck: deque[int] = deque()
+        self._strike_waits = False
         self.lost = 0
 
     def start(self) -> None:
@@ -81,8 +84,11 @@ class Recorder:
         self._queue.put(_Work(event=Event(kind, detail)))
 
     def strike(self, ids: tuple[int, ...]) -> None:
-        """Takes records off the outbox: the broker has them."""
-        self._queue.put(_Work(struck=ids))
+        """Takes records off the outbox: the broker has them. However many, they take one place in the queue."""
+        self._struck.extend(ids)
+        if not self._strike_waits:
+            self._strike_waits = True
+            self._queue.put(_Work())
 
     def flush(self, timeout_s: float) -> bool:
         """Waits until all that was handed over is on disk; False if that takes longer than ``timeout_s``."""
@@ -104,6 +110,8 @@ class Recorder:
             while not self._queue.empty():
                 work.append(self._queue.get())
             running = None not in work
+            self._strike_waits = False
+            work.append(_Work(struck=tuple(self._struck.popleft() for _ in range(len(self._struck)))))
             batch = [item for item in work if item is not None]
             kept = [self._with_pictures(item) for item in batch]
             while not self._write(kept) and running:
