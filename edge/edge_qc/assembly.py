@@ -32,6 +32,7 @@ from edge_qc.station import Health, Identity, Station
 from edge_qc.trigger.every_frame import EveryFrame
 
 if TYPE_CHECKING:
+    from edge_qc.capture.folder import Ledger
     from edge_qc.signal.sparkplug import SparkplugSignal
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ class NoLedger:
         return set()
 
 
-def build_camera(config: Config, ledger: _Ledger | NoLedger, *, once: bool) -> Camera:
+def build_camera(config: Config, ledger: "Ledger", *, once: bool) -> Camera:
     """The adapter for the config's source, not yet opened."""
     uri = config.source.uri
     if uri.startswith("sim:"):

@@ -26,7 +26,6 @@ class _Work:
     entry: Entry | None = None
     with_picture: bool = True
     event: Event | None = None
-    struck: tuple[int, ...] = ()
     flushed: threading.Event | None = None
 
 
@@ -111,10 +110,10 @@ class Recorder:
                 work.append(self._queue.get())
             running = None not in work
             self._strike_waits = False
-            work.append(_Work(struck=tuple(self._struck.popleft() for _ in range(len(self._struck)))))
+            struck = [self._struck.popleft() for _ in range(len(self._struck))]
             batch = [item for item in work if item is not None]
             kept = [self._with_pictures(item) for item in batch]
-            while not self._write(kept) and running:
+            while not self._write(kept, struck) and running:
                 time.sleep(RETRY_S)
             for item in kept:
                 if item.entry is not None and item.entry.inspection.part.stamp is not None:
@@ -133,14 +132,13 @@ class Recorder:
             kept = Kept()
         return replace(item, entry=replace(item.entry, picture=kept.picture, heatmap=kept.heatmap))
 
-    def _write(self, batch: list[_Work]) -> bool:
+    def _write(self, batch: list[_Work], struck: list[int]) -> bool:
         events = [(self._session, item.event) for item in batch if item.event is not None]
         events += [(self._session, Event("pruned", path)) for path in self._pruned()]
         lost = self.lost
         if lost:
             events.append((self._session, Event("records_lost", f"{lost} records had no room in memory")))
         entries = [item.entry for item in batch if item.entry is not None]
-        struck = [id_ for item in batch for id_ in item.struck]
         if not (entries or events or struck):
             return True
         self._writing_since_s = time.monotonic()
