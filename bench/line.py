@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from edge_qc.bundle import SHIPPED, load_bundle
 from edge_qc.classify.litert import LiteRtClassifier
-from edge_qc.config import Broker
 from edge_qc.domain import Frame
 from edge_qc.picture import read_picture
+from edge_qc.sections import Broker
 from edge_qc.signal.link import Link, Message
 from support import PREFIX, Daemon, Listener, Mosquitto, draw_pictures, free_port
 

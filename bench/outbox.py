@@ -29,9 +29,10 @@ import numpy as np
 import yaml
 
 from edge_qc import __version__
-from edge_qc.config import Broker, Config
+from edge_qc.config import Config
 from edge_qc.domain import utc_text
 from edge_qc.record.store import COLUMNS, DATABASE_FILE, open_database
+from edge_qc.sections import Broker
 from edge_qc.selftest.broker import Mosquitto
 from edge_qc.selftest.judge import Figure, at_most, gaps, none_of, p99, some
 from edge_qc.selftest.rig import WINDOW_MS, Daemon

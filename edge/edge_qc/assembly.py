@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from edge_qc.bundle import Bundle, load_bundle
 from edge_qc.capture.base import Camera
 from edge_qc.classify.litert import LiteRtClassifier
-from edge_qc.config import Broker, Config
+from edge_qc.config import Config
 from edge_qc.domain import FileStamp
 from edge_qc.errors import ConfigError, SignalError
 from edge_qc.inspector import Inspector
@@ -26,6 +26,7 @@ from edge_qc.record.evidence import Evidence
 from edge_qc.record.outbox import Outbox
 from edge_qc.record.recorder import Recorder
 from edge_qc.record.store import Reader, Store
+from edge_qc.sections import Broker
 from edge_qc.signal.base import Signal
 from edge_qc.signal.mqtt import MqttSignal, NoSignal
 from edge_qc.station import Health, Identity, Station

@@ -1,4 +1,4 @@
-"""The configuration: one frozen section a stage, units in the names, all faults reported together.
+"""The configuration: its sections together, read from all its places, all faults reported together.
 
 Options win over ``EDGE_QC_…`` variables, which win over the config file, which wins over the defaults.
 """
@@ -8,201 +8,30 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from edge_qc.domain import Outcome
 from edge_qc.errors import ConfigError
+from edge_qc.sections import (
+    Broker,
+    Decide,
+    Line,
+    Log,
+    Modbus,
+    Model,
+    OpcUa,
+    Quality,
+    Record,
+    Section,
+    Source,
+    TopicPath,
+)
 
 SEARCHED = (Path("config.yaml"), Path("/etc/edge-qc/config.yaml"))
 ENVIRONMENT_PREFIX = "EDGE_QC_"
-
-Milliseconds = Annotated[int, Field(ge=1, le=60_000)]
-GreyLevel = Annotated[float, Field(ge=0, le=255)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
-Host = Annotated[str, Field(pattern=r"^[^\s/]+$", max_length=253)]
-TopicPath = Annotated[str, Field(pattern=r"^[^/+#\x00\s]+(/[^/+#\x00\s]+)*$", max_length=100)]
-
-
-class Section(BaseModel):
-    """A part of the config: frozen, and a key it does not know is a fault."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Source(Section):
-    """Where pictures come from."""
-
-    uri: Annotated[str, Field(min_length=1)] = "sim:"
-    """/dev/video0, /dev/v4l/by-id/…, a folder to watch, a video or picture file, rtsp://…, or
-    sim:?parts=20&rate=5&defect_rate=0.2&seed=1"""
-    after: Literal["keep", "move"] = "keep"
-    """Watch folder: what becomes of a file that was inspected. `move` puts it into `inspected-files/` in the folder."""
-    settle_ms: Milliseconds = 500
-    """Watch folder: a file that no one was seen to close is taken once it has not changed for so long, milliseconds."""
-    rescan_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
-    """Watch folder: seconds between looks for files that the kernel did not tell of (network shares)."""
-    width_px: Annotated[int, Field(ge=32, le=8192)] = 640
-    """Camera: width asked for, pixels."""
-    height_px: Annotated[int, Field(ge=32, le=8192)] = 480
-    """Camera: height asked for, pixels."""
-    rate_hz: Annotated[float, Field(gt=0, le=240)] = 30.0
-    """Camera: frames a second asked for."""
-
-
-class Model(Section):
-    """The model."""
-
-    bundle: Path | None = None
-    """Bundle folder; null takes the installed current one, then the one that ships."""
-    threads: Annotated[int, Field(ge=1, le=4)] = 1
-    """Threads of the runtime; one is quickest for a model this small."""
-
-
-class Decide(Section):
-    """From score to verdict. null takes the bundle's thresholds."""
-
-    ok_below: Probability | None = None
-    """A part whose score is under this is ok, 0 to 1."""
-    reject_from: Probability | None = None
-    """A part whose score is this or more is rejected, 0 to 1; between the two it is unsure."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.ok_below is not None and self.reject_from is not None and self.ok_below > self.reject_from:
-            raise ValueError(f"ok_below ({self.ok_below:g}) must not exceed reject_from ({self.reject_from:g})")
-        return self
-
-
-class Quality(Section):
-    """A frame outside these is not judged: its part is not_inspected."""
-
-    dark_below: GreyLevel = 15.0
-    """Mean grey level under which a frame is `dark`, 0 to 255."""
-    bright_above: GreyLevel = 245.0
-    """Mean grey level over which a frame is `bright`, 0 to 255."""
-    flat_below: GreyLevel = 6.0
-    """Standard deviation, in grey levels, under which a frame is `flat`: no part, no light or no lens."""
-
-
-class Line(Section):
-    """The line's clock."""
-
-    deadline_ms: Milliseconds = 1000
-    """From trigger to verdict, milliseconds. A later verdict never leaves: the part is not_inspected."""
-
-
-class Broker(Section):
-    """The MQTT broker."""
-
-    url: str = "mqtt://127.0.0.1:1883"
-    """mqtt://host:1883, mqtts://user@host:8883, `embedded:` (one in this process) or `none:` (send nothing)."""
-    root: TopicPath = "edge-qc"
-    """First level of every topic."""
-    username: str | None = None
-    """User name; one in the URL wins."""
-    password_file: Path | None = None
-    """File whose first line is the password."""
-    ca_file: Path | None = None
-    """mqtts: the CA that signed the broker's certificate; null takes the system's."""
-    certificate_file: Path | None = None
-    """mqtts: this station's certificate, PEM."""
-    key_file: Path | None = None
-    """mqtts: the key of that certificate, PEM."""
-    keepalive_s: Annotated[int, Field(ge=2, le=600)] = 5
-    """MQTT keep-alive, seconds: the Will of a dead station comes after 1.5 times this."""
-    reject_on: tuple[Literal["reject", "unsure", "not_inspected"], ...] = ("reject", "unsure", "not_inspected")
-    """Verdicts that also go out on the topic `reject`, and set the reject of Modbus, OPC UA and Sparkplug."""
-    payload: Literal["json", "sparkplug_b"] = "json"
-    """`json`: the topics of CONTRACT.md. `sparkplug_b`: birth, data and death as Sparkplug B (extra `sparkplug`)."""
-    sparkplug_group: Annotated[str, Field(pattern=r"^[^/+#\x00\s]+$", max_length=100)] = "edge-qc"
-    """Sparkplug B: group id. The edge node is the station's name, `-` for `/`."""
-
-    @field_validator("url")
-    @classmethod
-    def _known_scheme(cls, url: str) -> str:
-        if url in ("embedded:", "none:"):
-            return url
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == -1:
-            raise ValueError(f"expected mqtt://host[:port], mqtts://host[:port], embedded: or none:, got {url!r}")
-        if parts.password is not None:
-            raise ValueError("no password in the URL, where process lists and logs show it: use broker.password_file")
-        return url
-
-    @model_validator(mode="after")
-    def _certificate_with_key(self) -> Self:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file: expected both or neither")
-        if self.url.startswith("mqtt:") and (self.ca_file or self.certificate_file):
-            raise ValueError("ca_file and certificate_file are for mqtts://; with an mqtt:// url nothing is encrypted")
-        return self
-
-    @property
-    def rejected_outcomes(self) -> frozenset[Outcome]:
-        """``reject_on`` as outcomes."""
-        return frozenset(Outcome(name) for name in self.reject_on)
-
-
-class Modbus(Section):
-    """A Modbus TCP server that a PLC polls (extra `modbus`), beside the broker or with `broker.url: "none:"` alone."""
-
-    enabled: bool = False
-    """Whether it runs."""
-    host: Host = "127.0.0.1"
-    """Address to listen on: this machine's on the PLC's network, not 0.0.0.0: Modbus knows no password."""
-    port: Port = 5020
-    """TCP port. Modbus's own, 502, needs a privilege (CAP_NET_BIND_SERVICE)."""
-    pulse_ms: Milliseconds = 200
-    """How long the coils `reject` and `ok` stay set unless the next part comes, milliseconds: two polls at least."""
-    poll_timeout_ms: Milliseconds = 1000
-    """A PLC that has not read for so long is gone, milliseconds: verdicts are `offline` and are not written."""
-
-
-class OpcUa(Section):
-    """An OPC UA server (extra `opcua`), beside the broker or with `broker.url: "none:"` alone."""
-
-    enabled: bool = False
-    """Whether it runs."""
-    host: Host = "127.0.0.1"
-    """Address to listen on: this machine's on the PLC's network. No encryption, no password, nothing can be written."""
-    port: Port = 4840
-    """TCP port."""
-    pulse_ms: Milliseconds = 200
-    """How long the variable `Reject` stays true unless the next part comes, milliseconds."""
-
-
-class Record(Section):
-    """What is kept."""
-
-    data_dir: Path | None = None
-    """Folder of records and pictures; null: /var/lib/edge-qc under systemd, else ./edge-qc-data."""
-    pictures_of: tuple[Outcome, ...] = (Outcome.REJECT, Outcome.UNSURE, Outcome.NOT_INSPECTED)
-    """Verdicts whose pictures are all kept."""
-    ok_share: Probability = 0.01
-    """Share of the ok parts whose pictures are kept too, 0 to 1."""
-    pictures_quota_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 2000
-    """Most that pictures may take, MB (10^6 bytes). Beyond it the oldest go, those of ok parts first."""
-    free_floor_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 500
-    """Free space under which no picture is written, MB."""
-
-
-class Log(Section):
-    """Logs go to standard error."""
-
-    format: Literal["text", "json"] = "text"
-    """One line an event, for people or for machines."""
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least weight that is written."""
 
 
 class Config(Section):

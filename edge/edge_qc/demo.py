@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_qc.config import Broker
 from edge_qc.errors import EdgeQcError, SignalError
+from edge_qc.sections import Broker
 from edge_qc.signal.embedded import EmbeddedBroker
 from edge_qc.virtual_plc import Action, PlcCounts, VirtualPlc
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from edge_qc.config import Broker
 from edge_qc.errors import SignalError
+from edge_qc.sections import Broker
 from edge_qc.signal.link import Link, Message
 from edge_qc.virtual_plc_logic import Action, OnFault, PlcCounts, PlcLogic
 

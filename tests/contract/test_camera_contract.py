@@ -11,8 +11,8 @@ from edge_qc.capture.base import Camera, EndOfSource, Shot
 from edge_qc.capture.folder import FolderCamera
 from edge_qc.capture.simulated import SimulatedCamera
 from edge_qc.capture.stream import PictureFile, VideoFile
-from edge_qc.config import Source
 from edge_qc.domain import FileStamp
+from edge_qc.sections import Source
 from fakes import FakeCamera, FakeLedger, frame
 from support import draw_pictures, wait_until
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from edge_qc.config import Broker, Modbus, OpcUa
 from edge_qc.domain import Inspection, Outcome, Verdict
+from edge_qc.sections import Broker, Modbus, OpcUa
 from edge_qc.signal.base import Signal
 from edge_qc.signal.fanout import FanOut
 from edge_qc.signal.modbus import ModbusSignal

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from edge_qc.config import Modbus
 from edge_qc.errors import SignalError
+from edge_qc.sections import Modbus
 from edge_qc.signal.background import Inbox, ServerThread
 from edge_qc.signal.modbus import ModbusSignal
 from support import free_port

@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_qc.config import Config, Section, load_config
+from edge_qc.config import Config, load_config
 from edge_qc.errors import ConfigError
+from edge_qc.sections import Section
 
 ROOT = Path(__file__).parents[2]
 

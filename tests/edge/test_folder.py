@@ -13,8 +13,8 @@ import pytest
 
 from edge_qc.capture.base import EndOfSource, Shot
 from edge_qc.capture.folder import FolderCamera
-from edge_qc.config import Source
 from edge_qc.errors import CaptureError
+from edge_qc.sections import Source
 from fakes import FakeLedger
 from support import draw_pictures, wait_until
 

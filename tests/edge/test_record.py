@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_qc.config import Record
 from edge_qc.domain import Event, FileStamp, Inspection, Outcome, Prediction, Verdict
 from edge_qc.errors import RecordError
 from edge_qc.record.evidence import Evidence
 from edge_qc.record.outbox import IN_FLIGHT, Outbox
 from edge_qc.record.recorder import Recorder
 from edge_qc.record.store import Entry, Reader, Store
+from edge_qc.sections import Record
 from fakes import LABELS, part
 from support import rows, wait_until
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_qc.config import Broker
 from edge_qc.errors import SignalError
+from edge_qc.sections import Broker
 from edge_qc.virtual_plc import OnFault, PlcLogic, VirtualPlc
 
 

@@ -10,7 +10,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_qc.config import Broker
+from edge_qc.sections import Broker
 from edge_qc.signal.link import Link, Message
 from edge_qc.virtual_plc import VirtualPlc
 from support import WAIT_S, Listener, Mosquitto, draw_pictures, edge_qc, free_port, rows, wait_until

@@ -14,7 +14,7 @@ PARTS = 20
 STAND_IN = """
 import json, sys
 from datetime import UTC, datetime
-from edge_qc.config import Broker
+from edge_qc.sections import Broker
 from edge_qc.signal.link import Link, Message
 
 parts, twice, url = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pymodbus.client import ModbusTcpClient
 
-from edge_qc.config import Broker, Modbus
 from edge_qc.domain import Outcome
 from edge_qc.errors import SignalError
+from edge_qc.sections import Broker, Modbus
 from edge_qc.signal.modbus import NO_SCORE, REGISTERS, ModbusSignal
 from fakes import inspection
 from support import Daemon, free_port, rows, wait_until

@@ -12,9 +12,9 @@ from asyncua import ua
 from asyncua.sync import Client
 from pymodbus.client import ModbusTcpClient
 
-from edge_qc.config import Broker, OpcUa
 from edge_qc.domain import Outcome
 from edge_qc.errors import SignalError
+from edge_qc.sections import Broker, OpcUa
 from edge_qc.signal.opcua import NAMESPACE, RESULT, STATION, VARIABLES, OpcUaSignal
 from fakes import inspection
 from support import Daemon, Listener, Mosquitto, free_port, rows, wait_until

@@ -8,8 +8,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_qc.config import Broker
 from edge_qc.domain import Outcome
+from edge_qc.sections import Broker
 from edge_qc.signal.link import _cut
 from edge_qc.signal.sparkplug import REBIRTH, SparkplugSignal
 from edge_qc.signal.sparkplug_payload import Metric, decode, encode

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from edge_qc.bundle import Bundle
 from edge_qc.classify.litert import LiteRtClassifier
-from edge_qc.config import Quality
 from edge_qc.domain import Frame, Outcome, Part
 from edge_qc.errors import PictureError
 from edge_qc.inspector import Inspector
 from edge_qc.picture import read_picture
 from edge_qc.quality import QualityFault, check_quality
+from edge_qc.sections import Quality
 from edge_qc_trainer.dataset import LabelledFile, Unreadable
 from edge_qc_trainer.errors import DataError
 

@@ -15,10 +15,10 @@ from inotify_simple import INotify, flags
 
 from edge_qc.capture.base import EndOfSource, Shot
 from edge_qc.capture.moving import being_written, move_aside, note_reason, set_aside
-from edge_qc.config import Source
 from edge_qc.domain import FileStamp, Frame, Unusable
 from edge_qc.errors import CaptureError, PictureError
 from edge_qc.picture import decode, read_file
+from edge_qc.sections import Source
 
 log = logging.getLogger(__name__)
 

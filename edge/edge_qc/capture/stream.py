@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from edge_qc.capture.base import EndOfSource, Shot
-from edge_qc.config import Source
 from edge_qc.domain import FileStamp, Frame, Pixels, Unusable
 from edge_qc.errors import CaptureError, PictureError
 from edge_qc.picture import read_picture
+from edge_qc.sections import Source
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_qc.config import Record
 from edge_qc.domain import Inspection, Outcome, Pixels
+from edge_qc.sections import Record
 
 MB = 1_000_000
 PNG_UP_TO_PIXELS = 1_000_000  # small pictures are kept exactly; large ones as JPEG, a tenth of the size

@@ -18,8 +18,9 @@ from typing import Any, Self
 
 import yaml
 
-from edge_qc.config import Broker, Config
+from edge_qc.config import Config
 from edge_qc.errors import EdgeQcError, SignalError
+from edge_qc.sections import Broker
 from edge_qc.selftest.broker import Given, InProcess, Mosquitto, TestBroker, find_mosquitto
 from edge_qc.selftest.judge import Figure, Said, key, results
 from edge_qc.selftest.witness import Witness

@@ -11,8 +11,8 @@ from typing import Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_qc.config import Broker
 from edge_qc.errors import SignalError
+from edge_qc.sections import Broker
 from edge_qc.selftest.judge import Said, parse
 from edge_qc.signal.link import address, set_credentials
 

@@ -21,8 +21,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_qc.config import Broker
 from edge_qc.errors import SignalError
+from edge_qc.sections import Broker
 
 log = logging.getLogger(__name__)
 

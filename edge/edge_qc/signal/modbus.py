@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
-from edge_qc.config import Modbus
 from edge_qc.domain import Inspection, Outcome, Signalled
+from edge_qc.sections import Modbus
 from edge_qc.signal.background import Inbox, ServerThread
 from edge_qc.signal.base import StationState
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_qc.config import Broker
 from edge_qc.domain import Inspection, Signalled, utc_text
+from edge_qc.sections import Broker
 from edge_qc.signal.acks import AckFollower
 from edge_qc.signal.base import StationState
 from edge_qc.signal.link import Link, Message

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edge_qc.config import OpcUa
 from edge_qc.domain import Inspection, Outcome, Signalled
+from edge_qc.sections import OpcUa
 from edge_qc.signal.background import Inbox, Job, ServerThread
 from edge_qc.signal.base import StationState
 

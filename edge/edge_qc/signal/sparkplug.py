@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from edge_qc.config import Broker
 from edge_qc.domain import Inspection, Signalled
 from edge_qc.errors import SignalError
+from edge_qc.sections import Broker
 from edge_qc.signal.base import StationState
 from edge_qc.signal.link import Link, Message
 from edge_qc.signal.sparkplug_payload import Metric, decode, encode
