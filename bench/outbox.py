@@ -124,7 +124,7 @@ def listen(url: str, old: int, pipe: Connection) -> None:
         Broker(url=url),
         "outbox-auditor",
         subscriptions=[(PREFIX + "result", 1)],
-        on_message=lambda _topic, payload: audit.hear(payload),
+        on_message=lambda message: audit.hear(message.payload),
     )
     link.start()
     pipe.send(link.wait_connected(10))
@@ -330,13 +330,7 @@ def page(run: Run, figures: list[Figure], after_s: float) -> str:
     less = f" This run had {run.old}: the figure for a week is their rate extrapolated." * (run.old < WEEK)
     foot = FOOT.format(week=WEEK, extrapolated=less, times=UNAFFECTED, ms=UNAFFECTED_MS, ends=ENDS)
     rows = "".join(f"| {second:.1f} | {left} | {rss_mb:.1f} |\n" for second, left, rss_mb in curve)
-    return head + "".join(map(_row, figures)) + CURVE + rows + foot
-
-
-def _row(figure: Figure) -> str:
-    unit = f" {figure.unit}" if figure.unit else ""
-    holds = "" if not figure.bound else "holds" if figure.holds else "**falls short**"
-    return f"| {figure.what} | {figure.measured:.9g}{unit} | {figure.bound} | {holds} |\n"
+    return head + "".join(map(Figure.row, figures)) + CURVE + rows + foot
 
 
 def main() -> None:

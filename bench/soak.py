@@ -253,7 +253,7 @@ def page(line: Line, figures: list[Figure], samples: list[Sample], seed: int) ->
         rate=RATE, pause=PAUSE_S, seed=seed, sample=SAMPLE_S, minutes=samples[-1].minute,
         at=datetime.now(UTC).isoformat(timespec="minutes"), machine=machine, version=__version__,
     )  # fmt: skip
-    rows = "".join(_row(figure) for figure in figures)
+    rows = "".join(map(Figure.row, figures))
     faults = "".join(f"| {name} | {n} | {line.live_s[name]:.2f} s |\n" for name, n in sorted(line.faults.items()))
     step = max(1, len(samples) // 10)
     curve = "".join(
@@ -261,12 +261,6 @@ def page(line: Line, figures: list[Figure], samples: list[Sample], seed: int) ->
         for s in [*samples[:-1:step], samples[-1]]
     )
     return head + rows + MIDDLE + faults + CURVE + curve + FOOT.format(window=WINDOW_MS, smoothed=SMOOTHED)
-
-
-def _row(figure: Figure) -> str:
-    unit = f" {figure.unit}" if figure.unit else ""
-    holds = "" if not figure.bound else "holds" if figure.holds else "**falls short**"
-    return f"| {figure.what} | {figure.measured:.9g}{unit} | {figure.bound} | {holds} |\n"
 
 
 def main() -> None:

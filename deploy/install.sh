@@ -63,11 +63,14 @@ put_config() {
 }
 
 install_files() {
-    local packaged
+    local packaged cameras
     packaged=$($prefix/bin/python -I -c 'import edge_qc; print(edge_qc.__path__[0])')/config.yaml ||
         die "$prefix/bin/python cannot import edge_qc (see above)"
     # The packaged default draws its parts. On a device that would reject real parts by pictures that nobody took.
-    sed 's|^  uri: .*|  uri: /dev/video0|' "$packaged" >"$scratch/config.yaml"
+    # The path by its name stays a camera's however many are plugged in; index0 is the node with its pictures.
+    cameras=(/dev/v4l/by-id/*-video-index0 /dev/video0)
+    [ -e "${cameras[0]}" ] || cameras=(/dev/video0)
+    sed "s|^  uri: .*|  uri: ${cameras[0]}|" "$packaged" >"$scratch/config.yaml"
     put_config "$scratch/config.yaml" /etc/edge-qc/config.yaml
     put_config "$here/mosquitto-edge-qc.conf" /etc/mosquitto/conf.d/edge-qc.conf
     put_config "$here/mosquitto-edge-qc.acl" /etc/mosquitto/edge-qc.acl

@@ -113,6 +113,7 @@ class FakeSignal:
         self.sent: list[Inspection] = []
         self.beats: list[int] = []
         self.states: list[tuple[StationState, tuple[str, ...]]] = []
+        self.models: list[str] = []
         self.connected = True
 
     def start(self) -> None:
@@ -131,6 +132,9 @@ class FakeSignal:
 
     def state(self, state: StationState, reasons: tuple[str, ...]) -> None:
         self.states.append((state, reasons))
+
+    def model(self, model: str) -> None:
+        self.models.append(model)
 
     def stop(self) -> None:
         pass

@@ -5,38 +5,47 @@ import os
 import secrets
 import signal as posix
 import sqlite3
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_qc.alarms import Alarms
 from edge_qc.bundle import Bundle, load_bundle
-from edge_qc.capture.base import Camera
+from edge_qc.challenge import Challenge, Kind, Past
 from edge_qc.classify.litert import LiteRtClassifier
 from edge_qc.config import Config
+from edge_qc.deadline import DeadlineGuard
 from edge_qc.domain import FileStamp
+from edge_qc.drift import Drifted, DriftWatch
 from edge_qc.errors import ConfigError, SignalError
+from edge_qc.features import Features
 from edge_qc.inspector import Inspector
 from edge_qc.installed import InstalledBundles
-from edge_qc.quality import check_quality
+from edge_qc.panel import OperatorPanel
+from edge_qc.quality import QualityGate, ignore
 from edge_qc.record.evidence import Evidence
 from edge_qc.record.outbox import Outbox
 from edge_qc.record.recorder import Recorder
+from edge_qc.record.reference import ReferenceFile
 from edge_qc.record.store import Reader, Store
 from edge_qc.sections import Broker
 from edge_qc.signal.base import Signal
+from edge_qc.signal.link import Message
 from edge_qc.signal.mqtt import MqttSignal, NoSignal
+from edge_qc.sources import build_camera, source_name
 from edge_qc.station import Health, Identity, Station
-from edge_qc.trigger.every_frame import EveryFrame
+from edge_qc.triggers import build_trigger, hearing
 
 if TYPE_CHECKING:
-    from edge_qc.capture.folder import Ledger
     from edge_qc.signal.sparkplug import SparkplugSignal
 
 log = logging.getLogger(__name__)
+
+Hearing = Callable[[Message], None]
 
 FIRST_CONNECTION_S = 1.0  # how long a start waits for the broker; a line that runs does not wait for it
 FIRST_CONNECTION_ONCE_S = 5.0
@@ -59,9 +68,10 @@ def run_station(config: Config, *, once: bool) -> int:
         EdgeQcError: what stands in the way, for a person to read.
     """
     folder = data_dir(config)
-    bundle = load_bundle(config.model.bundle or InstalledBundles(folder).current())
-    inspector = build_inspector(config, bundle)
-    identity = Identity(secrets.token_hex(4), config.station, bundle.card.id)
+    # Like the recorder, the watch is made below.
+    load = partial(load_inspector, config, passed=lambda features: drift.add(features))  # noqa: PLW0108
+    inspector, model = load()
+    identity = Identity(secrets.token_hex(4), config.station, model)
     with ExitStack() as stages:
         stop = stages.enter_context(stopped_by_signals())
         broker = stages.enter_context(_broker(config))
@@ -70,19 +80,24 @@ def run_station(config: Config, *, once: bool) -> int:
         store = Store(folder, with_outbox=not silent)
         # The recorder is made below: it tells the health, which tells the signal, which tells the recorder.
         outbox = Outbox(folder, lambda ids: recorder.strike(ids))  # noqa: PLW0108
-        lane = None if silent else _result_lane(broker, identity, outbox, lambda *e: recorder.event(*e))  # noqa: PLW0108
+        guard = DeadlineGuard(config.trigger.queue)
+        note: Callable[[str, str], None] = lambda *e: recorder.event(*e)  # noqa: E731, PLW0108
+        trigger = build_trigger(config, guard, on_event=note, on_health=lambda *h: tell(*h))  # noqa: PLW0108
+        heard: dict[str, Hearing] = {"command": lambda said: panel.press(said.payload, retained=said.retain)}
+        heard |= hearing(trigger)
+        lane = None if silent else _result_lane(broker, identity, outbox, note, heard)
         signal = build_signal(config, identity, lane)
         health = Health(signal)
         reader = Reader(folder)
         stages.callback(reader.close)
-        camera = build_camera(config, _Ledger(reader), once=once)
-        recorder = Recorder(
-            identity.session,
-            store,
-            Evidence(folder, config.record),
-            camera.release,
-            lambda reason, wrong: health.set(reason, wrong=wrong),
+        tell: Callable[[str, bool], None] = lambda reason, wrong: health.set(reason, wrong=wrong)  # noqa: E731
+        camera = build_camera(config, folder, _Ledger(reader), once=once, on_health=tell, on_event=note)
+        recorder: Recorder = Recorder(identity.session, store, Evidence(folder, config.record), camera.release, tell)
+        respond = lane.respond if isinstance(lane, MqttSignal) else lambda _: None
+        panel: OperatorPanel = OperatorPanel(
+            Alarms(config.alarms), build_challenge(config, reader), load, tell, note, respond
         )
+        drift: DriftWatch = build_drift_watch(config, model, tell, recorder.event)
         recorder.start()
         stages.callback(recorder.stop)
         signal.start()
@@ -96,8 +111,18 @@ def run_station(config: Config, *, once: bool) -> int:
                 )
             outbox.start(lane)
             stages.callback(outbox.stop)
-        trigger = EveryFrame(source_name(config), config.line.deadline_ms)
-        station = Station(identity, camera, trigger, inspector, signal, recorder, health)
+        station = Station(
+            identity,
+            camera,
+            trigger,
+            inspector,
+            signal,
+            recorder,
+            health,
+            guard=guard,
+            max_frame_age_ms=config.trigger.max_frame_age_ms,
+            panel=panel,
+        )
         with _stopped_by_thread_faults(stop) as faults:
             station.run(stop)
             if faults:
@@ -106,16 +131,42 @@ def run_station(config: Config, *, once: bool) -> int:
             return _deliver(recorder, reader, stop, wait=once and not silent)
 
 
+def build_challenge(config: Config, reader: Reader) -> Challenge:
+    """The challenges of a config, with what became of those before this start."""
+    past = Past.of(reader.newest_events([kind.value for kind in Kind]))
+    return Challenge(config.challenge.every_h, config.line.deadline_ms, past, time.monotonic_ns)
+
+
+def load_inspector(config: Config, passed: Callable[[Features], object] = ignore) -> tuple[Inspector, str]:
+    """The inspector of the config's bundle, else the installed current one, and the bundle's name and version.
+
+    Args:
+        config: the configuration.
+        passed: see ``QualityGate``.
+
+    Raises:
+        BundleError: if its sums do not hold.
+        ModelError: if the model cannot be run.
+        ConfigError: if the config's thresholds do not fit the bundle's.
+    """
+    bundle = load_bundle(config.model.bundle or InstalledBundles(data_dir(config)).current())
+    return build_inspector(config, bundle, passed), bundle.card.id
+
+
 def _result_lane(
-    broker: Broker, identity: Identity, outbox: Outbox, on_event: Callable[[str, str], None]
+    broker: Broker,
+    identity: Identity,
+    outbox: Outbox,
+    on_event: Callable[[str, str], None],
+    listeners: Mapping[str, Hearing],
 ) -> "MqttSignal | SparkplugSignal":
     """The signal that goes over MQTT, and with it the records."""
     who = identity.station, identity.session, identity.model
     if broker.payload == "sparkplug_b":
         from edge_qc.signal.sparkplug import SparkplugSignal  # noqa: PLC0415 - only the signals in use are loaded
 
-        return SparkplugSignal(broker, *who, outbox.acknowledged)
-    return MqttSignal(broker, *who, outbox.acknowledged, on_event)
+        return SparkplugSignal(broker, *who, outbox.acknowledged, on_event)
+    return MqttSignal(broker, *who, outbox.acknowledged, on_event, listeners)
 
 
 def build_signal(config: Config, identity: Identity, lane: Signal | None) -> Signal:
@@ -137,14 +188,19 @@ def build_signal(config: Config, identity: Identity, lane: Signal | None) -> Sig
     return signals[0] if signals else NoSignal()
 
 
-def build_inspector(config: Config, bundle: Bundle) -> Inspector:
+def build_inspector(config: Config, bundle: Bundle, passed: Callable[[Features], object] = ignore) -> Inspector:
     """The inspector of a config and a bundle.
+
+    Args:
+        config: the configuration.
+        bundle: a verified bundle.
+        passed: see ``QualityGate``.
 
     Raises:
         ModelError: if the model cannot be run.
-        ConfigError: if the config's thresholds do not fit the bundle's.
+        ConfigError: if the config's thresholds or its region do not fit the bundle's.
     """
-    card, asked, gate = bundle.card, config.decide, config.quality
+    card, asked = bundle.card, config.decide
     ok_below = card.thresholds.ok_below if asked.ok_below is None else asked.ok_below
     reject_from = card.thresholds.reject_from if asked.reject_from is None else asked.reject_from
     if ok_below > reject_from:
@@ -153,13 +209,44 @@ def build_inspector(config: Config, bundle: Bundle) -> Inspector:
             f"what is null comes from the bundle {card.id}. Set both"
         )
         raise ConfigError([fault], where="config")
+    region = config.region or card.input.region
+    if region is not None and card.input.region is not None and not region.same_size(card.input.region):
+        fault = (
+            f"region: expected the size that {card.id} was trained with, {card.input.region}, got {region}. "
+            "Move it, but keep its size, or train anew"
+        )
+        raise ConfigError([fault], where="config")
     return Inspector(
-        lambda frame: check_quality(frame, gate.dark_below, gate.bright_above, gate.flat_below),
+        QualityGate(config.quality, card.statistics, passed),
         LiteRtClassifier(bundle, config.model.threads),
         card.ok_labels,
         ok_below,
         reject_from,
+        fit=card.input.fitting(region).frame,
     )
+
+
+def build_drift_watch(
+    config: Config, model: str, tell: Callable[[str, bool], None], on_event: Callable[[str, str], None]
+) -> DriftWatch:
+    """The watch over slow drift, with the reference of earlier runs.
+
+    Args:
+        config: the configuration.
+        model: name and version of the bundle.
+        tell: told ``drift``, and whether anything has drifted.
+        on_event: told each change.
+    """
+    conditions = {"source": source_name(config), "region": str(config.region), "model": model}
+    file = ReferenceFile(data_dir(config), conditions)
+
+    def changed(what: Drifted) -> None:
+        log.log(logging.WARNING if what.out else logging.INFO, "%s", what.detail)
+        on_event("drift", what.detail)
+        tell("drift", bool(watch.out))
+
+    watch = DriftWatch(config.drift, references=file.load(), learned=file.save, changed=changed)
+    return watch
 
 
 class _Ledger:
@@ -185,60 +272,12 @@ class _Ledger:
             return set()
 
 
-class NoLedger:
-    """Knows no file: for looking at a source without a record."""
-
-    def was_taken(self, stamp: FileStamp) -> bool:  # noqa: ARG002 - the ledger's signature
-        """See ``capture.folder.Ledger``."""
-        return False
-
-    def digests(self, path: str, size_bytes: int) -> set[bytes]:  # noqa: ARG002
-        """See ``capture.folder.Ledger``."""
-        return set()
-
-
-def build_camera(config: Config, ledger: "Ledger", *, once: bool) -> Camera:
-    """The adapter for the config's source, not yet opened."""
-    uri = config.source.uri
-    if uri.startswith("sim:"):
-        from edge_qc.capture.simulated import SimulatedCamera  # noqa: PLC0415 - only the source in use is loaded
-
-        return SimulatedCamera(uri, once=once)
-    path = Path(uri)
-    if path.is_dir():
-        from edge_qc.capture.folder import FolderCamera  # noqa: PLC0415
-
-        return FolderCamera(path, config.source, ledger, ignore=data_dir(config), once=once)
-    from edge_qc.capture.stream import PICTURE_SUFFIXES, LiveStream, PictureFile, VideoFile  # noqa: PLC0415
-
-    if uri.startswith(("rtsp://", "rtsps://", "/dev/")) or _is_device(path):
-        return LiveStream(uri, config.source, once=once)
-    return PictureFile(path) if path.suffix.lower() in PICTURE_SUFFIXES else VideoFile(path)
-
-
-def source_name(config: Config) -> str:
-    """The source as records name it: without a password."""
-    uri = config.source.uri
-    if not uri.startswith(("rtsp://", "rtsps://")):
-        return uri
-    from edge_qc.capture.stream import without_password  # noqa: PLC0415
-
-    return without_password(uri)
-
-
 def data_dir(config: Config) -> Path:
     """Folder of records and pictures: the config's, else systemd's state directory, else ``./edge-qc-data``."""
     if config.record.data_dir is not None:
         return config.record.data_dir
     under_systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(under_systemd or "edge-qc-data")
-
-
-def _is_device(path: Path) -> bool:
-    try:
-        return stat.S_ISCHR(path.stat().st_mode)
-    except OSError:
-        return False
 
 
 @contextmanager

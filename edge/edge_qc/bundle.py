@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_qc.errors import BundleError
+from edge_qc.features import LENGTH, RINGS
+from edge_qc.preprocess import Fitting
+from edge_qc.region import Region
 
 MODEL_FILE = "model.tflite"
 CARD_FILE = "model.json"
@@ -16,6 +19,7 @@ READABLE_CARD_FILE = "MODEL_CARD.md"
 SUMS_FILE = "SHA256SUMS"
 SHIPPED = Path(__file__).parent / "models" / "casting"
 
+_TRIANGLE = LENGTH * (LENGTH + 1) // 2
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,6 +43,12 @@ class Input(Quantization):
     dtype: Literal["int8"] = "int8"
     normalisation: Literal["standardise"] = "standardise"
     fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
+    region: Region | None = None
+    unwrap: Literal["none", "ring"] = "none"
+
+    def fitting(self, region: Region | None = None) -> Fitting:
+        """How a frame is brought to this input, from a region of it: that given, else the one of training."""
+        return Fitting(self.height, self.width, self.fit, region or self.region)
 
 
 class Output(Quantization):
@@ -68,6 +78,24 @@ class Thresholds(_Section):
         return self
 
 
+class Statistics(_Section):
+    """What the training pictures look like to the gate (``edge_qc.features``), varied as a line may vary them.
+
+    ``centre`` and ``whitening`` (upper triangle, row by row) give the Mahalanobis distance of a picture; ``profile`` is
+    the training pictures' mean. The bounds are those that the gate takes where the config names no other.
+    """
+
+    schema_version: Literal[1] = 1
+    pictures: Annotated[int, Field(ge=1)]
+    centre: Annotated[tuple[float, ...], Field(min_length=LENGTH, max_length=LENGTH)]
+    whitening: Annotated[tuple[float, ...], Field(min_length=_TRIANGLE, max_length=_TRIANGLE)]
+    profile: Annotated[tuple[float, ...], Field(min_length=RINGS, max_length=RINGS)]
+    blurred_below: Annotated[float, Field(ge=0)]
+    misaligned_above: Annotated[float, Field(ge=0)]
+    missing_below: Annotated[float, Field(ge=-2, le=1)]
+    unlike_above: Annotated[float, Field(gt=0)]
+
+
 class Card(_Section):
     """``model.json``: what the model is and what it was seen to do."""
 
@@ -80,6 +108,7 @@ class Card(_Section):
     outputs: Outputs
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     thresholds: Thresholds = Thresholds()
+    statistics: Statistics | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     made_with: dict[str, str] = Field(default_factory=dict)

@@ -1,8 +1,10 @@
 """`edge-qc check`: camera, model, broker, disk, clock, permissions; a line each, and what to do about each fault."""
 
+import importlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_qc.assembly import NoLedger, build_camera, build_inspector, data_dir, source_name
+from edge_qc.assembly import build_inspector, data_dir
 from edge_qc.bundle import load_bundle
 from edge_qc.capture.base import EndOfSource
 from edge_qc.config import Config
@@ -18,6 +20,7 @@ from edge_qc.errors import CaptureError, EdgeQcError, RecordError, SignalError
 from edge_qc.installed import InstalledBundles
 from edge_qc.record.evidence import MB
 from edge_qc.signal.link import Link
+from edge_qc.sources import NoLedger, build_camera, source_name
 
 FRAME_S = 5.0
 CONNECTION_S = 4.0
@@ -46,6 +49,8 @@ def check_all(config: Config) -> Iterator[Finding]:
         "camera": _camera,
         "model": _model,
         "broker": _broker,
+        **({"modbus": _modbus} if config.modbus.enabled else {}),
+        **({"opcua": _opcua} if config.opcua.enabled else {}),
         "disk": _disk,
         "clock": _clock,
         "permissions": _permissions,
@@ -58,7 +63,8 @@ def check_all(config: Config) -> Iterator[Finding]:
 
 
 def _camera(config: Config) -> str:
-    camera = build_camera(config, NoLedger(), once=True)
+    told: list[tuple[str, str]] = []
+    camera = build_camera(config, data_dir(config), NoLedger(), once=True, on_event=lambda *event: told.append(event))
     camera.open()
     try:
         if Path(config.source.uri).is_dir():  # its files are the line's: none is taken
@@ -76,7 +82,14 @@ def _camera(config: Config) -> str:
             remedy="Check cable, power and lens cap",
         )
     height, width = shot.frame.pixels.shape
-    return f"{source_name(config)}, {width}x{height}, mean grey level {shot.frame.pixels.mean():.0f}"
+    drifted = [detail for kind, detail in told if kind == "camera_profile"]
+    if drifted:
+        raise CaptureError(
+            f"the camera does not keep its profile: {'; '.join(drifted)}",
+            remedy=f"`edge-qc camera show {config.source.uri}` tells which switch has a control in its hands",
+        )
+    what = next((detail for kind, detail in told if kind == "camera"), f"{source_name(config)}, {width}x{height}")
+    return f"{what}, mean grey level {shot.frame.pixels.mean():.0f}"
 
 
 def _model(config: Config) -> str:
@@ -88,6 +101,8 @@ def _model(config: Config) -> str:
 def _broker(config: Config) -> str:
     if config.broker.url in ("none:", "embedded:"):
         return config.broker.url
+    if config.broker.payload == "sparkplug_b":
+        _need_extra("sparkplug", "google.protobuf.descriptor_pb2", "set broker.payload to json")
     link = Link(config.broker, f"edge-qc-check-{secrets.token_hex(4)}")
     began_s = time.monotonic()
     link.start()
@@ -102,6 +117,45 @@ def _broker(config: Config) -> str:
         return f"{config.broker.url}, connected in {(time.monotonic() - began_s) * 1000:.0f} ms"
     finally:
         link.stop()
+
+
+def _modbus(config: Config) -> str:
+    _need_extra("modbus", "pymodbus.server", "set modbus.enabled to false")
+    return _free_port("modbus", config.modbus.host, config.modbus.port)
+
+
+def _opcua(config: Config) -> str:
+    _need_extra("opcua", "asyncua", "set opcua.enabled to false")
+    return _free_port("opcua", config.opcua.host, config.opcua.port)
+
+
+def _need_extra(extra: str, module: str, or_else: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise SignalError(
+            f"the packages of the extra `{extra}` are missing",
+            expected=f"the module {module}",
+            got=str(error),
+            remedy=f"pip install 'edge-qc[{extra}]', or {or_else}",
+        ) from error
+
+
+def _free_port(section: str, host: str, port: int) -> str:
+    """Binds the port for a moment, as the server will, without listening on it."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise SignalError(
+            f"{section}: {host} port {port} cannot be listened on",
+            expected="an address of this machine, and a free port that this user may bind",
+            got=error.strerror or str(error),
+            remedy=f"Stop what listens there, edge-qc itself too; or set {section}.host and {section}.port",
+        ) from error
+    return f"extra installed, {host} port {port} is free"
 
 
 def _disk(config: Config) -> str:

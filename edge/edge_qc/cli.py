@@ -18,6 +18,7 @@ from edge_qc.observe.logs import set_up_logs
 log = logging.getLogger(__name__)
 
 DONE, FAULT, WRONG_USE = 0, 1, 2
+TO_USE_IT = "restart edge-qc, or send it the command `reload`, to use it"
 
 
 class _DefaultsToRun(click.Group):
@@ -133,6 +134,23 @@ def check(config: Config) -> int:
 
 
 @cli.command()
+@_options("source", "broker", "station", "log_format")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Where the pictures go.")
+@click.option("--parts", type=click.IntRange(1), help="End after so many pictures.")
+@click.option("--every", "every_s", type=click.FloatRange(0), default=0.0, help="At most one in so many seconds.")
+def capture(config: Config, *, out: Path, parts: int | None, every_s: float) -> int:
+    """Pictures for training, from the running line: the station's source and trigger, no verdicts."""
+    from edge_qc.assembly import stopped_by_signals  # noqa: PLC0415
+    from edge_qc.capture_command import capture as collect  # noqa: PLC0415
+    from edge_qc.capture_command import summary  # noqa: PLC0415
+
+    with stopped_by_signals() as stop:
+        done = collect(config, out, parts=parts, every_s=every_s, stop=stop)
+    click.echo(summary(done, out))
+    return DONE
+
+
+@cli.command()
 @click.option(
     "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
     help="Use its station and broker, under topics of our own; default: a broker of our own.",
@@ -187,6 +205,42 @@ def config_(config: Config, *, schema: bool) -> int:
 
 
 @cli.group()
+def camera() -> None:
+    """Cameras at this machine, and the profile that keeps their pictures alike."""
+
+
+@camera.command(name="list")
+def list_cameras() -> int:
+    """Every camera: driver, bus, the path for the config, formats, sizes and rates."""
+    from edge_qc.camera_command import list_cameras as list_them  # noqa: PLC0415 - other commands need no camera
+
+    list_them(click.echo)
+    return DONE
+
+
+@camera.command(name="show")
+@click.argument("device", metavar="DEVICE")
+def show_camera(*, device: str) -> int:
+    """A camera's controls: name, value, default and range."""
+    from edge_qc.camera_command import show_camera as show_it  # noqa: PLC0415
+
+    show_it(device, click.echo)
+    return DONE
+
+
+@camera.command()
+@_options()
+@click.argument("device", metavar="DEVICE")
+@click.option("--write", metavar="FILE", type=click.Path(path_type=Path), help="Into a new file, too.")
+def tune(config: Config, *, device: str, write: Path | None) -> int:
+    """Let a camera find its exposure, gain, white balance and focus, hold it there, and print that for the config."""
+    from edge_qc.camera_command import tune_camera  # noqa: PLC0415
+
+    click.echo(tune_camera(device, config, lambda line: click.echo(line, err=True), write=write), nl=False)
+    return DONE
+
+
+@cli.group()
 def model() -> None:
     """Bundles on the device."""
 
@@ -202,8 +256,8 @@ def _installed(config: Config) -> Any:  # noqa: ANN401 - imported late
 @_options("data_dir")
 @click.argument("bundle", type=click.Path(path_type=Path))
 def install(config: Config, *, bundle: Path) -> int:
-    """Verify a bundle, copy it to the device, and make it current from the next start on."""
-    click.echo(f"{_installed(config).install(bundle).card.id} is current; restart edge-qc to use it")
+    """Verify a bundle, copy it to the device, and make it current from the next start or `reload` on."""
+    click.echo(f"{_installed(config).install(bundle).card.id} is current; {TO_USE_IT}")
     return DONE
 
 
@@ -247,7 +301,7 @@ def verify(config: Config, *, bundle: Path | None) -> int:
 @_options("data_dir")
 def rollback(config: Config) -> int:
     """Make the bundle before the current one current again."""
-    click.echo(f"{_installed(config).rollback().name} is current; restart edge-qc to use it")
+    click.echo(f"{_installed(config).rollback().name} is current; {TO_USE_IT}")
     return DONE
 
 

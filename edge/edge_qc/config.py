@@ -8,16 +8,21 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from edge_qc.errors import ConfigError
+from edge_qc.region import Region
 from edge_qc.sections import (
+    Alarms,
     Broker,
+    CameraProfile,
+    Challenge,
     Decide,
+    Drift,
     Line,
     Log,
     Modbus,
@@ -28,6 +33,7 @@ from edge_qc.sections import (
     Section,
     Source,
     TopicPath,
+    Trigger,
 )
 
 SEARCHED = (Path("config.yaml"), Path("/etc/edge-qc/config.yaml"))
@@ -40,15 +46,29 @@ class Config(Section):
     station: TopicPath = "line1/cam1"
     """One camera and one reject gate; part of every topic."""
     source: Source = Source()
+    camera: CameraProfile = CameraProfile()
     model: Model = Model()
     decide: Decide = Decide()
+    region: Region | None = None
+    """The region of interest; null takes the bundle's, else the whole frame."""
     quality: Quality = Quality()
+    drift: Drift = Drift()
     line: Line = Line()
+    trigger: Trigger = Trigger()
+    alarms: Alarms = Alarms()
+    challenge: Challenge = Challenge()
     broker: Broker = Broker()
     modbus: Modbus = Modbus()
     opcua: OpcUa = OpcUa()
     record: Record = Record()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _trigger_can_be_heard(self) -> Self:
+        if self.trigger.kind == "mqtt" and (self.broker.url == "none:" or self.broker.payload != "json"):
+            got = f"broker.url {self.broker.url} and broker.payload {self.broker.payload}"
+            raise ValueError(f"trigger.kind mqtt: expected a broker, and its payload json, got {got}")
+        return self
 
 
 # What the options and the short variables set (CONTRACT.md).

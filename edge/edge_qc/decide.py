@@ -1,8 +1,13 @@
 """Prediction -> verdict."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from edge_qc.domain import Outcome, Prediction, Verdict
+
+_SMALLEST = float(np.finfo(np.float32).tiny)  # a probability of 0 has no logarithm
 
 
 def defect_score(prediction: Prediction, ok_labels: Sequence[str]) -> float:
@@ -11,6 +16,28 @@ def defect_score(prediction: Prediction, ok_labels: Sequence[str]) -> float:
         float(p) for label, p in zip(prediction.labels, prediction.probabilities, strict=True) if label in ok_labels
     )
     return min(1.0, max(0.0, 1.0 - good))
+
+
+def vote(predictions: Sequence[Prediction], ok_labels: Sequence[str]) -> Prediction:
+    """One prediction from those of a part's frames: the mean of their logits, and the heatmap of the highest score.
+
+    The logarithms of a frame's probabilities are its logits (over the temperature) up to a constant, and softmax does
+    not see a constant: so the probabilities are all that is needed.
+
+    Args:
+        predictions: one or more, of the same labels, each with the ``frame_index`` that it is of.
+        ok_labels: the classes that are good.
+
+    Returns:
+        The very object where there is only one.
+    """
+    loudest = max(predictions, key=lambda one: defect_score(one, ok_labels))
+    if len(predictions) == 1:
+        return loudest
+    probabilities = np.array([one.probabilities for one in predictions], np.float64)
+    logits = np.log(np.maximum(probabilities, _SMALLEST)).mean(axis=0)
+    shares = np.exp(logits - logits.max())
+    return replace(loudest, probabilities=np.asarray(shares / shares.sum(), np.float32))
 
 
 def decide(prediction: Prediction, ok_labels: Sequence[str], ok_below: float, reject_from: float) -> Verdict:

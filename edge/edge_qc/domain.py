@@ -1,5 +1,6 @@
 """The values that cross stages: frozen, checked once, at construction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -99,9 +100,13 @@ class Part:
         triggered_at: the same instant in UTC.
         deadline_ns: monotonic time by which its verdict must have left, nanoseconds.
         source: where its picture came from.
-        frame: its picture, or None when there is none that can be judged.
+        frame: its picture, or None when there is none that can be judged; of several, the best.
         fault: why there is no frame.
         stamp: the file that its picture is, where the source is a watch folder.
+        others: its further pictures, best first, where the trigger takes several for a vote.
+        load: gets its picture, where that takes time that the part's deadline must cover: see ``loaded``.
+
+    A part that has neither frame nor fault is one whose picture is still to come.
     """
 
     seq: int
@@ -113,10 +118,23 @@ class Part:
     frame: Frame | None = None
     fault: Unusable | None = None
     stamp: FileStamp | None = None
+    others: tuple[Frame, ...] = ()
+    load: "Callable[[], Part] | None" = None
 
     def __post_init__(self) -> None:
-        if (self.frame is None) == (self.fault is None):
-            raise ValueError(f"part {self.id}: expected either a frame or a fault, got both or neither")
+        if self.frame is not None and self.fault is not None:
+            raise ValueError(f"part {self.id}: expected a frame or a fault, got both")
+        if self.frame is None and self.others:
+            raise ValueError(f"part {self.id}: expected no further frames without a first, got {len(self.others)}")
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """All its pictures, best first; empty when there is none that can be judged."""
+        return () if self.frame is None else (self.frame, *self.others)
+
+    def loaded(self) -> "Part":
+        """The part with its picture; it may be long in coming."""
+        return self if self.load is None else self.load()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,11 +146,14 @@ class Prediction:
         probabilities: shape (len(labels),), float32, each 0 to 1, sum 1.
         heatmap: shape (rows, columns), float32, 0 to 1: how strongly each place speaks for a defect; None where the
             model gives none.
+        frame_index: which of the part's frames the heatmap is of: of several that voted, the one that speaks most
+            for a defect.
     """
 
     labels: tuple[str, ...]
     probabilities: FloatArray
     heatmap: FloatArray | None = None
+    frame_index: int = 0
 
     def __post_init__(self) -> None:
         if self.probabilities.shape != (len(self.labels),):
@@ -187,6 +208,12 @@ class Inspection:
     decided_ns: int
     decided_at: datetime
     model: str
+
+    @property
+    def frame(self) -> Frame | None:
+        """The picture that shows why: of several, the one that the heatmap is of. None where there is none."""
+        frames = self.part.frames
+        return frames[0 if self.prediction is None else self.prediction.frame_index] if frames else None
 
     @property
     def latency_ms(self) -> float:

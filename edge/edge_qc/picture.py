@@ -44,7 +44,7 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def decode(data: bytes, name: str) -> Pixels:
+def decode(data: bytes | memoryview, name: str) -> Pixels:
     """The picture in encoded bytes (JPEG, PNG, BMP, TIFF, WebP …).
 
     ``cv2.imdecode`` refuses truncated files, which ``cv2.imread`` lets pass.

@@ -1,17 +1,57 @@
 """Frame -> model input. The trainer uses these very functions."""
 
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_qc.domain import FloatArray, Pixels
+from edge_qc.domain import FloatArray, Frame, Pixels
+from edge_qc.region import Region
 
 Fit = Literal["letterbox", "crop", "stretch"]
 
 # Below this standard deviation (grey levels) a picture is noise: it is not blown up to full contrast.
 MIN_STANDARD_DEVIATION = 8.0
+
+# Up to this factor of reduction linear interpolation loses nothing to speak of, and takes a tenth of area's time.
+_LINEAR_UP_TO = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How a frame is brought to the model's size: as the card says, on the device and in training alike.
+
+    Attributes:
+        height: rows of the model's input.
+        width: columns of it.
+        fit: what becomes of another aspect.
+        region: the region of interest; None for the whole frame.
+    """
+
+    height: int
+    width: int
+    fit: Fit = "letterbox"
+    region: Region | None = None
+
+    def pixels(self, pixels: Pixels) -> Pixels:
+        """The region of a picture (rows, columns) uint8, at the model's size; a view where it has that already.
+
+        Raises:
+            PictureError: if the region does not lie in the picture.
+        """
+        seen = pixels if self.region is None else self.region.of(pixels)
+        return resize(seen, self.height, self.width, self.fit)
+
+    def frame(self, frame: Frame) -> Frame:
+        """The frame with its pixels fitted; the very frame where there is nothing to do.
+
+        Raises:
+            PictureError: if the region does not lie in the frame.
+        """
+        fitted = self.pixels(frame.pixels)
+        return frame if fitted is frame.pixels else replace(frame, pixels=fitted)
 
 
 def resize(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
@@ -39,16 +79,29 @@ def resize(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
         return _scale(pixels, height, width)
     scale = min(height / rows, width / columns)
     inner_rows, inner_columns = max(1, min(height, round(rows * scale))), max(1, min(width, round(columns * scale)))
-    inner = _scale(pixels, inner_rows, inner_columns)
     top, left = (height - inner_rows) // 2, (width - inner_columns) // 2
-    bottom, right = height - inner_rows - top, width - inner_columns - left
-    return np.asarray(cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8)
+    bottom, right = top + inner_rows, left + inner_columns
+    out = np.empty((height, width), np.uint8)
+    _scale(pixels, inner_rows, inner_columns, out[top:bottom, left:right])
+    # One of the two pairs of borders is empty, or both are.
+    out[:top], out[bottom:] = out[top], out[bottom - 1]
+    out[:, :left], out[:, right:] = out[:, left, None], out[:, right - 1, None]
+    return out
 
 
-def _scale(pixels: Pixels, height: int, width: int) -> Pixels:
-    smaller = height < pixels.shape[0] or width < pixels.shape[1]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), np.uint8)
+def _scale(pixels: Pixels, height: int, width: int, out: Pixels | None = None) -> Pixels:
+    """Scales a picture, into ``out`` where that is given (height, width).
+
+    Area interpolation is quick only for whole factors: so the whole part of the factor is taken first, and what is left
+    is little. A 640x480 frame takes 0.1 ms so, and 0.7 ms at once.
+    """
+    whole_rows, whole_columns = max(1, pixels.shape[0] // height), max(1, pixels.shape[1] // width)
+    if whole_rows > 1 or whole_columns > 1:
+        reduced = (-(-pixels.shape[1] // whole_columns), -(-pixels.shape[0] // whole_rows))
+        pixels = np.asarray(cv2.resize(pixels, reduced, interpolation=cv2.INTER_AREA), np.uint8)
+    left = max(pixels.shape[0] / height, pixels.shape[1] / width)
+    method = cv2.INTER_LINEAR if left <= _LINEAR_UP_TO else cv2.INTER_AREA
+    return np.asarray(cv2.resize(pixels, (width, height), dst=out, interpolation=method), np.uint8)
 
 
 def mean_and_deviation(pixels: Pixels) -> tuple[float, float]:

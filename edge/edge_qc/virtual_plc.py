@@ -113,10 +113,10 @@ class VirtualPlc:
                     return False
                 self._changed.wait(min(TICK_S, left_s))
 
-    def _on_message(self, topic: str, payload: bytes) -> None:
-        name = topic.removeprefix(self._prefix)
+    def _on_message(self, message: Message) -> None:
+        name = message.topic.removeprefix(self._prefix)
         with self._changed:
-            action = self._hear(name, payload)
+            action = self._hear(name, message.payload)
             self._changed.notify_all()
         if action is not None and action.did in ("passed", "rejected"):
             ack = {"session": action.session, "seq": action.seq}

@@ -102,10 +102,12 @@ def test_it_may_be_stopped_twice_and_without_having_been_started(broker: Mosquit
         made.stop()
 
 
-def test_heartbeats_and_states_never_raise(signal: Signal) -> None:
+def test_heartbeats_states_and_models_never_raise(signal: Signal) -> None:
     signal.heartbeat(1)
     signal.state("degraded", ("record_fault",))
+    signal.model("m-2.0.0")
     signal.state("online", ())
+    signal.model("m-1.0.0")
 
 
 def test_nothing_of_the_time_without_a_broker_is_sent_later(broker: Mosquitto) -> None:
@@ -199,3 +201,16 @@ def test_a_broker_that_freezes_gets_nothing_more_and_is_live_again_when_it_thaws
     assert sender.wait_connected(5)
     assert time.monotonic() - began_s < 4
     sender.stop()
+
+
+def test_the_state_names_the_model_that_judges_now(broker: Mosquitto) -> None:
+    sender = _mqtt(Broker(url=broker.url))
+    with Listener(broker.port) as plc:
+        sender.start()
+        assert sender.wait_connected(5)
+        sender.state("online", ())
+        sender.model("m-2.0.0")
+        wait_until(lambda: plc.of("state") and plc.of("state")[-1]["model"] == "m-2.0.0")
+        sender.stop()
+        wait_until(lambda: plc.of("state")[-1]["state"] == "offline")
+    assert [s["model"] for s in plc.of("state")][-1] == "m-2.0.0"

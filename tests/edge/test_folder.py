@@ -35,7 +35,7 @@ def _watching(
 def _next(camera: FolderCamera, timeout_s: float = 5) -> Shot:
     found: list[Shot] = []
     wait_until(lambda: found.append(shot) or True if (shot := camera.read(0.05)) else False, timeout_s)
-    return found[0]
+    return found[0].loaded()
 
 
 def _name(shot: Shot) -> str:

@@ -12,7 +12,8 @@ from edge_qc.domain import Frame, Outcome, Part, Pixels, Prediction, Unusable
 from edge_qc.errors import ModelError
 from edge_qc.inspector import Inspector
 from edge_qc.preprocess import quantize, resize, standardise
-from edge_qc.quality import check_quality
+from edge_qc.quality import QualityGate
+from edge_qc.sections import Quality
 from fakes import LABELS, FakeClassifier, frame, grey, part
 
 probability = st.floats(0, 1, width=32)
@@ -27,7 +28,7 @@ def _prediction(score: float) -> Prediction:
 
 
 def _inspector(classifier: FakeClassifier) -> Inspector:
-    return Inspector(lambda f: check_quality(f, 15, 245, 6), classifier, ("ok_front",), 0.3, 0.7)
+    return Inspector(QualityGate(Quality()), classifier, ("ok_front",), 0.3, 0.7)
 
 
 @pytest.mark.parametrize(

@@ -288,3 +288,15 @@ def test_acknowledgements_take_up_no_room_of_records(tmp_path: Path) -> None:
     recorder.stop()
     (row,) = rows(tmp_path)
     assert row["picture"] is not None
+
+
+def test_the_newest_event_of_each_kind_is_found_in_the_order_in_which_they_were(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    times = [datetime(2026, 3, 2, hour, tzinfo=UTC) for hour in range(4)]
+    kinds = ("challenge_passed", "challenge_failed", "start", "challenge_passed")
+    store.write([], [("abcd1234", Event(kind, "", at)) for kind, at in zip(kinds, times, strict=True)], [])
+    reader = Reader(tmp_path)
+    found = reader.newest_events(["challenge_passed", "challenge_failed", "challenge_missed"])
+    assert found == [("challenge_failed", times[1]), ("challenge_passed", times[3])]
+    reader.close()
+    store.close()

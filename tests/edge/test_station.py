@@ -2,18 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge_qc.capture.base import Camera, Shot
-from edge_qc.deadline import Claim, DeadlineGuard
-from edge_qc.domain import Frame, Outcome, Part, Unusable
+from edge_qc.domain import FileStamp, Frame, Outcome, Part, Unusable
 from edge_qc.errors import CaptureError
 from edge_qc.inspector import Inspector
 from edge_qc.station import Health, Identity, Station
+from edge_qc.trigger.base import Parts
 from edge_qc.trigger.every_frame import EveryFrame
 from fakes import FakeCamera, FakeClassifier, FakeRecords, FakeSignal, frame, part
 from support import wait_until
@@ -25,18 +24,29 @@ class _Parts:
     def __init__(self, *parts: Part | None) -> None:
         self._parts = parts
 
-    def parts(self, camera: Camera) -> Iterator[Part | None]:
+    def parts(self, camera: Camera) -> Parts:
         yield from self._parts
 
 
 class _Line:
-    def __init__(self, *parts: Part | None, score: float | Callable[[Frame], float] = 0.0) -> None:
+    def __init__(
+        self, *parts: Part | None, score: float | Callable[[Frame], float] = 0.0, max_frame_age_ms: int | None = None
+    ) -> None:
         self.signal, self.records = FakeSignal(), FakeRecords()
         self.camera = FakeCamera()
         self.health = Health(self.signal)
         inspector = Inspector(lambda _: None, FakeClassifier(score), ("ok_front",), 0.5, 0.5)
         who = Identity("abcd1234", "line1/cam1", "fake-1.0.0")
-        self.station = Station(who, self.camera, _Parts(*parts), inspector, self.signal, self.records, self.health)
+        self.station = Station(
+            who,
+            self.camera,
+            _Parts(*parts),
+            inspector,
+            self.signal,
+            self.records,
+            self.health,
+            max_frame_age_ms=max_frame_age_ms,
+        )
 
     def run(self) -> None:
         self.station.run(threading.Event())
@@ -51,7 +61,7 @@ def test_each_part_gets_one_verdict_that_is_sent_and_kept() -> None:
 
 def test_a_model_that_hangs_does_not_keep_the_verdict_past_the_deadline() -> None:
     free = threading.Event()
-    line = _Line(part(1, deadline_ms=150), score=lambda _: float(not free.wait(10)))
+    line = _Line(part(1, deadline_ms=400), score=lambda _: float(not free.wait(10)))
     thread = threading.Thread(target=line.run)
     thread.start()
     wait_until(lambda: line.records.kept)
@@ -118,35 +128,63 @@ def test_every_frame_is_a_part_numbered_without_a_gap_also_the_unusable() -> Non
     assert {p.deadline_ns - p.triggered_ns for p in parts} == {200_000_000}
 
 
-@given(st.lists(st.sampled_from(["inspector", "guard"]), min_size=1, max_size=20))
-def test_whoever_claims_a_part_first_is_the_only_one(claimants: list[str]) -> None:
-    claim = Claim(part())
-    assert [claim.take() for _ in claimants] == [True] + [False] * (len(claimants) - 1)
+def test_a_picture_that_is_long_in_coming_does_not_keep_the_verdict_past_the_deadline() -> None:
+    """A file on a share that hangs, or a huge one that is decoded: the part is known to the guard before it is read."""
+    free = threading.Event()
+    shot = Shot(frame(), stamp=FileStamp("/in/a.png", 1, 1))
+
+    def read() -> Shot:
+        free.wait(10)
+        return shot
+
+    line = _Line()
+    line.station._trigger = EveryFrame("folder", 400)
+    line.station._camera = FakeCamera(Shot(stamp=shot.stamp, load=read))
+    thread = threading.Thread(target=line.run)
+    thread.start()
+    wait_until(lambda: line.signal.sent)
+    free.set()
+    thread.join()
+    (inspection,) = line.signal.sent
+    assert (inspection.part.id, inspection.verdict.reason) == ("a.png", "deadline")
+    assert inspection.decided_ns < inspection.part.deadline_ns
+    assert inspection.part.stamp == shot.stamp  # it is on record, and not given again
+    assert len(line.records.kept) == 1
 
 
-def test_in_a_race_of_threads_one_claim_wins() -> None:
-    for _ in range(50):
-        claim, start, won = Claim(part()), threading.Barrier(4), []
-
-        def race(claim: Claim = claim, start: threading.Barrier = start, won: list[bool] = won) -> None:
-            start.wait()
-            won.append(claim.take())
-
-        threads = [threading.Thread(target=race) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert won.count(True) == 1
+def test_a_picture_that_came_in_time_is_judged() -> None:
+    line = _Line(score=0.9)
+    line.station._trigger = EveryFrame("folder", 1000)
+    line.station._camera = FakeCamera(Shot(load=lambda: Shot(frame(name="a.png"))))
+    line.run()
+    assert line.records.outcomes == [Outcome.REJECT]
+    assert line.records.kept[0][0].part.frame is not None
 
 
-def test_the_guard_leaves_a_part_alone_that_was_judged_in_time() -> None:
-    missed: list[Part] = []
-    guard = DeadlineGuard(missed.append)
-    guard.start()
-    with guard.for_part(part(deadline_ms=60)) as claim:
-        assert claim.take()
-    with guard.for_part(part(deadline_ms=60)):
-        wait_until(lambda: missed)
-    guard.stop()
-    assert len(missed) == 1
+def test_a_picture_that_is_too_old_is_not_judged() -> None:
+    old = replace(frame(), captured_ns=time.monotonic_ns() - 60_000_000)
+    line = _Line(replace(part(), frame=old), part(2), max_frame_age_ms=50)
+    line.run()
+    assert [(i.verdict.outcome, i.verdict.reason) for i, _ in line.records.kept] == [
+        (Outcome.NOT_INSPECTED, "stale_frame"),
+        (Outcome.OK, "good"),
+    ]
+
+
+def test_a_part_in_hand_when_the_line_breaks_still_gets_its_verdict() -> None:
+    def breaks(_: Frame) -> float:
+        raise ZeroDivisionError
+
+    line = _Line(part(1), score=breaks)
+    with pytest.raises(ZeroDivisionError):
+        line.run()
+    assert [i.verdict.reason for i in line.signal.sent] == ["stopped"]
+
+
+def test_the_heartbeat_tells_of_the_last_part_that_has_its_verdict() -> None:
+    line = _Line(part(1), part(2), None)
+    line.station._beat_s = float("inf")  # not before the last
+    line.run()
+    line.station._beat_s = 0.0
+    line.station._progress()
+    assert line.signal.beats == [2]

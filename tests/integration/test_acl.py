@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_qc.sections import Broker
 from edge_qc.signal.link import Link, Message
 from edge_qc.virtual_plc import VirtualPlc
-from support import WAIT_S, Listener, Mosquitto, draw_pictures, edge_qc, free_port, rows, wait_until
+from support import WAIT_S, Daemon, Listener, Mosquitto, draw_pictures, edge_qc, free_port, rows, wait_until
 
 ACL = Path(__file__).parents[2] / "deploy" / "mosquitto-edge-qc.acl"
 STATION, OTHER_STATION, ONE_LEVEL = "line1/cam1", "line1/cam2", "cam9"
@@ -189,6 +189,26 @@ def test_a_station_with_another_ones_password_is_told_so(guarded: Guarded, tmp_p
         assert not observer.of("verdict")
     assert "Not authorized" in done.stderr
     assert len(rows(tmp_path / "data", "SELECT * FROM outbox")) == 1, "the record waits"
+
+
+def test_an_operator_commands_a_station_and_reads_the_answer_and_a_plc_can_do_neither(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    run = ("--source", "sim:?rate=20", "--broker", guarded.url, "--data-dir", tmp_path / "data")
+    with (
+        Listener(guarded.port, lambda c: c.username_pw_set("operator", "secret of operator")) as operator,
+        Listener(guarded.port, lambda c: c.username_pw_set("plc", "secret of plc")) as plc,
+        Daemon(tmp_path / "log", *run, **guarded.environment(STATION)),
+    ):
+        wait_until(lambda: operator.of("state") and operator.of("state")[-1]["state"] == "online")
+        plc.say("command", {"id": "of-plc", "command": "pause"})
+        plc.say("ack", {"session": "00000000", "seq": 1})
+        wait_until(lambda: operator.of("ack"))  # by now the broker has dropped what came before it
+        operator.say("command", {"id": "of-operator", "command": "resume"})
+        wait_until(lambda: operator.of("response"))
+        assert [(a["id"], a["ok"]) for a in operator.of("response")] == [("of-operator", True)]
+        wait_until(lambda: plc.of("verdict"))
+        assert not plc.of("response")
 
 
 def test_a_plc_that_may_not_acknowledge_says_so(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:

@@ -234,3 +234,9 @@ def test_the_daemon_tells_a_broker_a_modbus_and_an_opcua_client_the_same(broker:
     assert {seq: polled[seq] for seq in heard_by_all} == {seq: codes[said[seq]["verdict"]] for seq in heard_by_all}
     signalled = {row["seq"]: row["signalled"] for row in rows(tmp_path / "data")}
     assert {signalled[seq] for seq in heard_by_all} == {"sent"}
+
+
+def test_a_new_model_is_named(signal: OpcUaSignal, plc: Plc) -> None:
+    for model in ("m-2.0.0", "m-1.0.0"):
+        signal.model(model)
+        wait_until(lambda model=model: plc.read("Model") == {"Model": model})

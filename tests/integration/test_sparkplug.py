@@ -194,3 +194,30 @@ def test_the_daemon_speaks_sparkplug_and_its_records_stay_json(broker: Mosquitto
     assert [(d["Part/Seq"], d["Part/Verdict"]) for d in said] == [(r["seq"], r["verdict"]) for r in kept]
     assert {r["signalled"] for r in kept} == {"sent"}
     assert rows(tmp_path / "data", "SELECT * FROM outbox") == [], "every record was taken by the broker"
+
+
+def test_a_record_that_the_broker_refuses_is_told(tmp_path: Path) -> None:
+    rules, told = tmp_path / "acl", list[tuple[str, str]]()
+    rules.write_text("topic readwrite spBv1.0/#\n")
+    rules.chmod(0o600)
+    with Mosquitto(tmp_path, "allow_anonymous true", f"acl_file {rules}") as broker:
+        settings = Broker(url=broker.url, payload="sparkplug_b")
+        signal = SparkplugSignal(
+            settings, "line1/cam1", "abcd1234", "m-1.0.0", on_event=lambda kind, detail: told.append((kind, detail))
+        )
+        signal.start()
+        assert signal.wait_connected(5)
+        signal.publish_result("{}")
+        wait_until(lambda: told)
+        signal.stop()
+    assert told[0][0] == "refused"
+
+
+def test_a_new_model_is_data_and_part_of_the_next_birth(broker: Mosquitto, host: Host) -> None:
+    signal = _signal(broker)
+    signal.model("m-2.0.0")
+    wait_until(lambda: {"Station/Model": "m-2.0.0"} in host.of("NDATA"))
+    host.command(encode([Metric(REBIRTH, "Boolean", value=True)], AT_MS, None))
+    wait_until(lambda: len(host.of("NBIRTH")) == 2)
+    signal.stop()
+    assert [birth["Station/Model"] for birth in host.of("NBIRTH")] == ["m-1.0.0", "m-2.0.0"]

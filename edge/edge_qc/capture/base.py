@@ -1,9 +1,19 @@
 """The port of cameras: whatever gives pictures, one after the other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from edge_qc.domain import FileStamp, Frame, Unusable
+
+TellHealth = Callable[[str, bool], object]
+"""Told a reason, and whether it is wrong or well again (``station.Health``)."""
+TellEvent = Callable[[str, str], object]
+"""Told the kind of an event, and its detail (``domain.Event``)."""
+
+
+def tell_nobody(*_: object) -> None:
+    """For looking at a source without a station."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -14,11 +24,17 @@ class Shot:
         frame: the picture, or None when it is unusable.
         fault: why there is no frame.
         stamp: the file it is, where the source is a watch folder.
+        load: where the picture is still to be read and decoded: does it. Whoever wants the picture calls ``loaded``.
     """
 
     frame: Frame | None = None
     fault: Unusable | None = None
     stamp: FileStamp | None = None
+    load: "Callable[[], Shot] | None" = None
+
+    def loaded(self) -> "Shot":
+        """The shot with its picture, or with its fault: reads and decodes what has not been, which may take long."""
+        return self if self.load is None else self.load()
 
 
 class EndOfSource(Exception):  # noqa: N818 - the end is no error

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -92,7 +93,7 @@ class FolderCamera:
         self._go_on_scanning(float("inf"))
 
     def read(self, timeout_s: float) -> Shot | None:
-        """See ``Camera``. A file that is no picture comes as a fault, in its turn."""
+        """See ``Camera``. A file comes unread (``Shot.load``); one that is no picture turns out to be a fault then."""
         until_s = time.monotonic() + timeout_s
         while True:
             while self._ready:
@@ -136,20 +137,23 @@ class FolderCamera:
             self._inotify = None
 
     def _take(self, path: Path, stamp: FileStamp) -> Shot | None:
-        captured_ns, captured_at = time.monotonic_ns(), datetime.now(UTC)
+        if _stamp(path) is None:
+            log.warning("%s is gone before it was inspected", path)
+            return None
+        self._known[path] = stamp
+        # Reading may hang on a network share, and decoding may take long: the part's deadline runs from here.
+        return Shot(stamp=stamp, load=partial(self._load, path, stamp, time.monotonic_ns(), datetime.now(UTC)))
+
+    def _load(self, path: Path, stamp: FileStamp, captured_ns: int, captured_at: datetime) -> Shot:
         try:
             data = read_file(path)
             stamp = replace(stamp, digest=_digest(data))
+            self._known[path] = stamp
             pixels = decode(data, path.name)
-        except FileNotFoundError:
-            log.warning("%s is gone before it was inspected", path)
-            return None
         except (PictureError, OSError) as error:
             log.warning("%s: %s", path, error)
-            self._known[path] = stamp
             self._unusable[stamp] = str(error)
             return Shot(fault=Unusable("unreadable", str(error), path.name), stamp=stamp)
-        self._known[path] = stamp
         self._seq += 1
         return Shot(Frame(pixels, self._seq, captured_ns, captured_at, str(self._folder), path.name), stamp=stamp)
 

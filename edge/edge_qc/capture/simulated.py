@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from edge_qc.capture.base import EndOfSource, Shot
+from edge_qc.capture.simulated_belt import SimulatedBelt
 from edge_qc.capture.simulated_part import DEFECTS, SIDE_PX, Defect, DrawnPart, draw_part
 from edge_qc.domain import FileStamp, Frame
 from edge_qc.errors import CaptureError
@@ -17,6 +18,7 @@ from edge_qc.errors import CaptureError
 __all__ = [
     "DEFECTS",
     "SIDE_PX",
+    "BeltCamera",
     "Defect",
     "DrawnPart",
     "SimOptions",
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 MAX_RATE = 1000.0
+BELT_FRAMES_HZ = 30
+BELT_GAPS_PX = (60.0, 260.0)  # of bare belt between two parts
 _NS = 1_000_000_000
 
 
@@ -38,12 +42,14 @@ class SimOptions:
         rate: parts a second, over 0 to 1000.
         defect_rate: share of defective parts, 0 to 1.
         seed: the same seed gives the same parts.
+        belt: 0 for one picture a part; 1 for pictures of a belt on which the parts come by, thirty a second.
     """
 
     parts: int = 0
     rate: float = 5.0
     defect_rate: float = 0.2
     seed: int = 1
+    belt: int = 0
 
 
 _KEYS: dict[str, tuple[Callable[[str], float], Callable[[float], bool], str]] = {
@@ -51,6 +57,7 @@ _KEYS: dict[str, tuple[Callable[[str], float], Callable[[float], bool], str]] = 
     "rate": (float, lambda value: 0 < value <= MAX_RATE, f"a number over 0 to {MAX_RATE:g}, parts a second"),
     "defect_rate": (float, lambda value: 0 <= value <= 1, "a number from 0 to 1"),
     "seed": (int, lambda value: value >= 0, "a whole number from 0"),
+    "belt": (int, lambda value: value in (0, 1), "0 or 1"),
 }
 
 
@@ -78,6 +85,7 @@ def parse_sim_uri(uri: str) -> SimOptions:
         rate=values.get("rate", default.rate),
         defect_rate=values.get("defect_rate", default.defect_rate),
         seed=int(values.get("seed", default.seed)),
+        belt=int(values.get("belt", default.belt)),
     )
 
 
@@ -164,3 +172,58 @@ class SimulatedCamera:
 
     def close(self) -> None:
         """See ``Camera``."""
+
+
+class BeltCamera:
+    """See ``Camera``. A belt seen from above, 640x480, thirty times a second.
+
+    Where the reader falls behind, the belt slows down with it: on any machine the parts come by in the same pictures.
+
+    Args:
+        uri: what ``parse_sim_uri`` takes.
+        once: give one frame, then end.
+
+    Raises:
+        CaptureError: if the uri is wrong.
+    """
+
+    def __init__(self, uri: str, *, once: bool = False) -> None:
+        self._uri, self._once = uri, once
+        self.options = parse_sim_uri(uri)
+        rng = np.random.default_rng(self.options.seed)
+        self._belt = SimulatedBelt(rng, self._parts(rng))
+        self._step_px = self.options.rate * (SIDE_PX + sum(BELT_GAPS_PX) / 2) / BELT_FRAMES_HZ
+        self._given = 0
+        self._due_ns = 0
+
+    def open(self) -> None:
+        """See ``Camera``. The belt is bare at first."""
+        self._due_ns = time.monotonic_ns()
+
+    def read(self, timeout_s: float) -> Shot | None:
+        """See ``Camera``."""
+        travelled_px = self._given * self._step_px
+        if self._belt.clear(travelled_px) or (self._once and self._given):
+            raise EndOfSource
+        wait_s = (self._due_ns - time.monotonic_ns()) / _NS
+        if wait_s > timeout_s:
+            time.sleep(timeout_s)
+            return None
+        time.sleep(max(0.0, wait_s))
+        pixels = self._belt.picture(travelled_px)
+        captured_ns, captured_at = time.monotonic_ns(), datetime.now(UTC)
+        self._given += 1
+        self._due_ns = max(self._due_ns, captured_ns - _NS // BELT_FRAMES_HZ) + _NS // BELT_FRAMES_HZ
+        return Shot(Frame(pixels, self._given, captured_ns, captured_at, self._uri))
+
+    def release(self, stamp: FileStamp) -> None:
+        """See ``Camera``."""
+
+    def close(self) -> None:
+        """See ``Camera``."""
+
+    def _parts(self, rng: np.random.Generator) -> Iterator[tuple[DrawnPart, float]]:
+        drawn = 0
+        while not self.options.parts or drawn < self.options.parts:
+            drawn += 1
+            yield draw_part(rng, bool(rng.random() < self.options.defect_rate)), float(rng.uniform(*BELT_GAPS_PX))

@@ -1,26 +1,29 @@
-"""Cameras, RTSP streams, videos and single pictures, through OpenCV."""
+"""RTSP streams, videos and single pictures, through OpenCV."""
 
 import logging
 import os
-import stat
+import random
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from edge_qc.capture.base import EndOfSource, Shot
+from edge_qc.capture.base import EndOfSource, Shot, TellEvent, TellHealth, tell_nobody
 from edge_qc.domain import FileStamp, Frame, Pixels, Unusable
 from edge_qc.errors import CaptureError, PictureError
 from edge_qc.picture import read_picture
-from edge_qc.sections import Source
 
 log = logging.getLogger(__name__)
 
-SILENT_S = 5.0
+OPEN_MS, READ_MS = 5000, 2000
+RETRY_LEAST_S, RETRY_MOST_S = 0.5, 5.0
+# TCP, or every lost packet is a smeared picture; nothing is collected before it is decoded.
+FFMPEG_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV has no other way in
+FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _VIDEO_SIGNATURE_BYTES = 512
 
@@ -99,70 +102,85 @@ class VideoFile:
             self._capture = None
 
 
-class LiveStream:
-    """A camera or an RTSP stream: the newest frame, read in a thread of its own, for OpenCV's read may block 10 s.
+class StreamClock:
+    """When a stream's picture was taken, told from the stream's own clock.
 
-    See ``Camera``. ``read`` raises ``CaptureError`` when no frame came for 5 s, and the service starts anew.
-
-    Args:
-        uri: ``/dev/video0`` or ``rtsp://…``.
-        settings: size and rate asked of a camera.
-        once: give one frame, then end.
+    A picture that has waited in a buffer or on the network comes late, measured against the quickest ones of the last
+    half minute; it is that much older than its arrival. The quickest ones are forgotten again, for no two clocks run
+    alike.
     """
 
-    def __init__(self, uri: str, settings: Source, *, once: bool = False) -> None:
-        self._uri, self._settings, self._once = uri, settings, once
+    WINDOW_NS = 30_000_000_000
+
+    def __init__(self) -> None:
+        self._before_ns = self._quickest_ns = self._since_ns = self._stream_ns = 0
+
+    def captured_ns(self, stream_ns: int, now_ns: int) -> int:
+        """The time of capture, never later than now.
+
+        Args:
+            stream_ns: what the stream's clock says of the picture, nanoseconds.
+            now_ns: its arrival, nanoseconds of the monotonic clock.
+
+        Returns:
+            Nanoseconds of the monotonic clock.
+        """
+        took_ns = now_ns - stream_ns
+        if not self._since_ns or stream_ns < self._stream_ns:  # the first, or a stream that began anew
+            self._before_ns, self._quickest_ns, self._since_ns = took_ns, took_ns, now_ns
+        elif now_ns - self._since_ns > self.WINDOW_NS:
+            self._before_ns, self._quickest_ns, self._since_ns = self._quickest_ns, took_ns, now_ns
+        self._stream_ns, self._quickest_ns = stream_ns, min(self._quickest_ns, took_ns)
+        return min(now_ns, stream_ns + min(self._before_ns, self._quickest_ns))
+
+
+class LiveStream:
+    """An RTSP stream: the newest picture; older ones are thrown away by a thread of its own, which also reconnects.
+
+    See ``Camera``. A stream that is lost raises nothing: ``read`` gives None and the health is told.
+
+    Args:
+        uri: ``rtsp://…``.
+        once: give one frame, then end.
+        on_health: told ``camera_lost``, and whether it is wrong or well again; from any thread.
+        on_event: told what an auditor will ask about: kind and detail; from any thread.
+    """
+
+    def __init__(
+        self, uri: str, *, once: bool = False, on_health: TellHealth = tell_nobody, on_event: TellEvent = tell_nobody
+    ) -> None:
+        self._uri, self._name, self._once = uri, without_password(uri), once
+        self._on_health, self._on_event = on_health, on_event
         self._news = threading.Condition()
         self._newest: Shot | None = None
-        self._is_camera = not uri.startswith("rtsp")
-        self._ended = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._heard_s = 0.0
-        self._given = False
+        self._given = self._lost = False
+        self._seq, self._captured_ns = 0, 0
 
     def open(self) -> None:
         """See ``Camera``."""
-        if not self._is_camera:
-            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
-            capture = _open_capture(self._uri, cv2.CAP_FFMPEG, timeouts)
-        else:
-            _check_camera(self._uri)
-            s = self._settings
-            asked = [cv2.CAP_PROP_FRAME_WIDTH, s.width_px, cv2.CAP_PROP_FRAME_HEIGHT, s.height_px]
-            capture = _open_capture(self._uri, cv2.CAP_V4L2, asked)
-            if capture is not None:
-                capture.set(cv2.CAP_PROP_FPS, s.rate_hz)
-                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        capture = self._connect()
         if capture is None:
             raise CaptureError(
-                f"{without_password(self._uri)} gives no pictures",
-                expected="a capturing video device, or a stream that answers within 5 s",
-                got="a device that is in use, a metadata node, or no answer",
-                remedy="Look with `v4l2-ctl --list-devices`, close other programs that use it, or check the address",
+                f"{self._name} gives no pictures",
+                expected=f"a stream that answers within {OPEN_MS / 1000:g} s",
+                got="no answer, a refusal, or no video in it",
+                remedy="Check address, user and password, and that nobody else has the camera's last stream",
             )
-        self._heard_s = time.monotonic()
+        self._stopping.clear()
         self._thread = threading.Thread(target=self._pump, args=(capture,), name="capture", daemon=True)
         self._thread.start()
 
     def read(self, timeout_s: float) -> Shot | None:
-        """See ``Camera``."""
+        """See ``Camera``. Never raises for a stream that is lost."""
         if self._once and self._given:
             raise EndOfSource
         with self._news:
-            self._news.wait_for(lambda: self._newest is not None or self._ended, timeout_s)
+            self._news.wait_for(lambda: self._newest is not None, timeout_s)
             shot, self._newest = self._newest, None
-        if shot is not None:
-            self._given = True
-            return shot
-        if self._ended or time.monotonic() - self._heard_s > SILENT_S:
-            raise CaptureError(
-                f"{without_password(self._uri)} has stopped giving pictures",
-                expected=f"a frame at least every {SILENT_S:g} s",
-                got="the end of the stream" if self._ended else "none",
-                remedy="Check the cable, the power and the network; the service starts again by itself",
-            )
-        return None
+        self._given = self._given or shot is not None
+        return shot
 
     def release(self, stamp: FileStamp) -> None:
         """See ``Camera``."""
@@ -171,29 +189,66 @@ class LiveStream:
         """See ``Camera``."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(2)
+            self._thread.join(READ_MS / 1000 + 1)
             self._thread = None
 
+    def _connect(self) -> Any:  # noqa: ANN401
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
+        ours = FFMPEG_VARIABLE not in os.environ
+        os.environ.setdefault(FFMPEG_VARIABLE, FFMPEG_OPTIONS)
+        try:
+            return _open_capture(self._uri, cv2.CAP_FFMPEG, timeouts)
+        finally:
+            if ours:  # a video file that is opened later would lose its first pictures
+                del os.environ[FFMPEG_VARIABLE]
+
     def _pump(self, capture: Any) -> None:  # noqa: ANN401
-        seq, last = 0, None
+        while capture is not None:
+            self._drain(capture)
+            capture.release()
+            if self._stopping.is_set():
+                return
+            if not self._lost:
+                self._tell_lost(lost=True)
+            capture = self._reconnect()
+
+    def _tell_lost(self, *, lost: bool) -> None:
+        self._lost = lost
+        log.log(logging.ERROR if lost else logging.WARNING, "stream %s is %s", self._name, "lost" if lost else "back")
+        self._on_health("camera_lost", lost)
+        why = f": no picture for {READ_MS} ms, or its end" if lost else ""
+        self._on_event("camera_lost" if lost else "camera_back", self._name + why)
+
+    def _drain(self, capture: Any) -> None:  # noqa: ANN401
+        """Reads until the stream fails."""
+        clock = StreamClock()
         while not self._stopping.is_set():
             ok, image = capture.read()
-            captured_ns, captured_at = time.monotonic_ns(), datetime.now(UTC)
+            now_ns, now = time.monotonic_ns(), datetime.now(UTC)
             if not ok:
-                break
-            pixels = grayscale(image)
-            # Two pictures of a real sensor are never the same to the last bit. A coded stream of a still scene may be.
-            frozen = self._is_camera and last is not None and np.array_equal(pixels, last)
-            last, seq = pixels, seq + 1
-            frame = Frame(pixels, seq, captured_ns, captured_at, without_password(self._uri))
-            fault = Unusable("frozen", "the camera gives the same picture again") if frozen else None
-            with self._news:
-                self._newest, self._heard_s = Shot(None if fault else frame, fault), time.monotonic()
-                self._news.notify()
-        capture.release()
+                return
+            stream_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+            captured_ns = clock.captured_ns(stream_ns, now_ns) if stream_ns > 0 else now_ns
+            if self._lost:
+                self._tell_lost(lost=False)
+            self._offer(grayscale(image), max(captured_ns, self._captured_ns), now, now_ns)
+
+    def _offer(self, pixels: Pixels, captured_ns: int, now: datetime, now_ns: int) -> None:
+        self._seq, self._captured_ns = self._seq + 1, captured_ns
+        captured_at = now - timedelta(microseconds=(now_ns - captured_ns) / 1000)
         with self._news:
-            self._ended = True
+            self._newest = Shot(Frame(pixels, self._seq, captured_ns, captured_at, self._name))
             self._news.notify()
+
+    def _reconnect(self) -> Any:  # noqa: ANN401
+        """Tries until it succeeds, ever more rarely and never in step with other stations; None when told to stop."""
+        wait_s = RETRY_LEAST_S
+        while not self._stopping.wait(random.uniform(wait_s / 2, wait_s)):  # noqa: S311 - no secret hangs on it
+            capture = self._connect()
+            if capture is not None:
+                return capture
+            wait_s = min(2 * wait_s, RETRY_MOST_S)
+        return None
 
 
 def without_password(uri: str) -> str:
@@ -218,25 +273,3 @@ def _check_file(path: Path) -> None:
             got=error.strerror or str(error),
             remedy="Check the path and its permissions",
         ) from error
-
-
-def _check_camera(device: str) -> None:
-    there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "no /dev/video* at all"
-    try:
-        mode = Path(device).stat().st_mode
-    except OSError as error:
-        raise CaptureError(
-            f"no camera at {device}",
-            expected="a video device",
-            got=f"{error.strerror}; there is {there}",
-            remedy="Plug it in, or give --source the path under /dev/v4l/by-id, which does not change",
-        ) from error
-    if not stat.S_ISCHR(mode):
-        raise CaptureError(f"{device} is no camera", expected="a character device", got=stat.filemode(mode))
-    if not os.access(device, os.R_OK | os.W_OK):
-        raise CaptureError(
-            f"no permission for {device}",
-            expected="read and write",
-            got=f"mode {stat.filemode(mode)} for user {os.geteuid()}",
-            remedy="Add the user to the group `video`",
-        )

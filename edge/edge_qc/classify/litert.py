@@ -1,5 +1,6 @@
 """An int8 TFLite model on LiteRT's interpreter (or its predecessor, tflite-runtime)."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,12 @@ import numpy.typing as npt
 
 from edge_qc.bundle import Bundle, Output
 from edge_qc.domain import FloatArray, Frame, Pixels, Prediction
-from edge_qc.errors import ModelError
+from edge_qc.errors import ModelError, PictureError
 from edge_qc.preprocess import quantize, resize
+from edge_qc.unwrap import Opening, find_opening, lay_back, unwrap
 
 WARM_UPS = 3
+HEATMAP_CELLS = 38  # of an unwrapped part: fine enough for its 19 rows of evidence
 Int8Array = npt.NDArray[np.int8]
 
 
@@ -47,7 +50,23 @@ class LiteRtClassifier:
     def classify(self, frame: Frame) -> Prediction:
         """See ``Classifier``."""
         shape = self._card.input
-        return self._infer(resize(frame.pixels, shape.height, shape.width, shape.fit))
+        pixels = resize(frame.pixels, shape.height, shape.width, shape.fit)
+        if shape.unwrap == "none":
+            return self._infer(pixels)
+        opening = find_opening(pixels)
+        if opening is None:
+            raise PictureError(
+                "no part to unwrap",
+                expected="a dark round opening near the middle of the picture",
+                got="none",
+                remedy="Look whether the part lies under the camera and the region of interest fits it",
+            )
+        seen = self._infer(unwrap(pixels, opening))
+        return replace(seen, heatmap=self._lay_back(seen.heatmap, opening))
+
+    def _lay_back(self, heatmap: FloatArray | None, opening: Opening) -> FloatArray | None:
+        shape = self._card.input
+        return None if heatmap is None else lay_back(heatmap, opening, shape.height, shape.width, HEATMAP_CELLS)
 
     def _infer(self, pixels: Pixels) -> Prediction:
         shape = self._card.input

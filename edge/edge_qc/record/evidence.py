@@ -47,7 +47,7 @@ class Evidence:
         Raises:
             OSError: if the disk refuses.
         """
-        frame = inspection.part.frame
+        frame = inspection.frame
         if frame is None or not self._wanted(inspection.verdict.outcome) or not self.has_room():
             return Kept()
         name = f"{inspection.session}-{inspection.part.seq}-{inspection.verdict.outcome}"

@@ -67,6 +67,7 @@ class Recorder:
     def put(self, inspection: Inspection, signalled: Signalled) -> None:
         """Hands an inspection over. Where the disk does not keep up, first the pictures go, then the records."""
         self._look_at_the_clock()
+        inspection = _with_one_picture(inspection)
         waiting = self._queue.qsize()
         if waiting >= MAX_WAITING:
             self.lost += 1
@@ -179,3 +180,12 @@ class Recorder:
         else:
             log.error("%s: %s; verdicts go on", reason, wrong)
         self._on_health(reason, wrong is not None)
+
+
+def _with_one_picture(inspection: Inspection) -> Inspection:
+    """Of a part that several frames voted on, the one that is kept as evidence: the others would only hold memory."""
+    if not inspection.part.others:
+        return inspection
+    part = replace(inspection.part, frame=inspection.frame, others=())
+    prediction = None if inspection.prediction is None else replace(inspection.prediction, frame_index=0)
+    return replace(inspection, part=part, prediction=prediction)

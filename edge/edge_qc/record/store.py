@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, payload
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, session TEXT NOT NULL, kind TEXT NOT NULL,
     detail TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_by_kind ON events (kind);
 CREATE TRIGGER IF NOT EXISTS events_stay BEFORE DELETE ON events
     BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER IF NOT EXISTS events_as_they_were BEFORE UPDATE ON events
@@ -167,6 +169,12 @@ class Reader:
             "SELECT digest FROM taken WHERE path = ? AND size_bytes = ?", (os.fsencode(path), size_bytes)
         )
         return {row["digest"] for row in found}
+
+    def newest_events(self, kinds: Sequence[str]) -> list[tuple[str, datetime]]:
+        """The newest event of each of these kinds that there is, in the order in which they were: kind and UTC."""
+        query = "SELECT id, kind, at FROM events WHERE kind = ? ORDER BY id DESC LIMIT 1"
+        found = [row for kind in kinds for row in self._db.execute(query, (kind,))]
+        return [(row["kind"], datetime.fromisoformat(row["at"])) for row in sorted(found, key=lambda row: row["id"])]
 
     def waiting(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Up to ``limit`` records of the outbox with an id over ``after``, in order: id and payload."""

@@ -40,6 +40,12 @@ class Figure:
         bound = f" ({'' if self.holds else 'NOT '}{self.bound})" if self.bound else ""
         return f"{self.what} {self.measured:g}{unit}{bound}"
 
+    def row(self) -> str:
+        """The figure as a row of a Markdown table: what, measured, bound, whether it holds."""
+        unit = f" {self.unit}" if self.unit else ""
+        holds = "" if not self.bound else "holds" if self.holds else "**falls short**"
+        return f"| {self.what} | {self.measured:.9g}{unit} | {self.bound} | {holds} |\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -1,10 +1,9 @@
 """What the PLC says that it has acted on: followed, so that a PLC that stops acting is noticed."""
 
-import json
 from collections import deque
 from collections.abc import Callable
 
-MAX_PAYLOAD_BYTES = 4096
+from edge_qc.signal.inbound import Malformed, read_object
 
 
 class AckFollower:
@@ -34,13 +33,11 @@ class AckFollower:
         Returns:
             What is wrong with the message, or None.
         """
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            return f"expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}"
         try:
-            said = json.loads(payload)
-        except (ValueError, RecursionError):
-            return f"expected JSON, got {payload[:40]!r}"
-        seq = said.get("seq") if isinstance(said, dict) else None
+            said = read_object(payload)
+        except Malformed as wrong:
+            return str(wrong)
+        seq = said.get("seq")
         if not isinstance(seq, int) or isinstance(seq, bool) or not isinstance(said.get("session"), str):
             return f'expected {{"session": text, "seq": number}}, got {payload[:80]!r}'
         if said["session"] == self._session:

@@ -35,6 +35,10 @@ class Signal(Protocol):
         """Tells the station's state; it is said again after each reconnect."""
         ...
 
+    def model(self, model: str) -> None:
+        """Names the bundle that judges from now on, in place of the one that the signal was made with."""
+        ...
+
     def stop(self) -> None:
         """Says ``offline`` and disconnects. Safe to call twice, and without ``start``."""
         ...

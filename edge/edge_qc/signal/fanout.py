@@ -42,6 +42,11 @@ class FanOut:
         for signal in self._signals:
             signal.state(state, reasons)
 
+    def model(self, model: str) -> None:
+        """See ``Signal``."""
+        for signal in self._signals:
+            signal.model(model)
+
     def stop(self) -> None:
         """See ``Signal``. The last one first; a fault in one does not keep the others from being stopped."""
         with ExitStack() as stages:

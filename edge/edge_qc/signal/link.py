@@ -31,6 +31,7 @@ CONNECT_TIMEOUT_S = 2.0
 # later, so nothing more is given to it.
 ACK_TIMEOUT_S = 1.0
 MAX_IN_FLIGHT = 100  # more than the outbox's share, so that a live verdict never waits behind records
+MAX_PACKET_BYTES = 65_536
 LOOK_EVERY_S = 0.1
 STEADY_S = 5.0  # a connection that held for less was none: its loss is not said again
 # Live again within 2 s of the broker's return (DESIGN.md): at most this between two tries, each a little off the beat
@@ -48,8 +49,9 @@ class Message:
         topic: full topic.
         payload: bytes as they go out.
         qos: 0 or 1.
-        retain: whether the broker keeps it for later subscribers.
+        retain: whether the broker keeps it for later subscribers; of one heard, whether it comes from that keeping.
         expiry_s: seconds after which the broker drops it undelivered (MQTT 5 alone); None for never.
+        duplicate: of one heard, whether the broker has sent it before (the DUP flag).
     """
 
     topic: str
@@ -57,6 +59,7 @@ class Message:
     qos: int = 1
     retain: bool = False
     expiry_s: int | None = None
+    duplicate: bool = False
 
 
 def _nothing(*_: object) -> None:
@@ -72,7 +75,7 @@ class Link:
         will: what the broker says for us when we are gone; a function makes one for each connection.
         subscriptions: topic and QoS of each.
         on_up: called when connected and subscribed.
-        on_message: called with topic and payload.
+        on_message: called with each message heard.
         on_down: called with the reason when the connection is lost.
         on_ack: called with the id that ``publish`` gave, when the broker has the message.
         on_refused: called with the reason when the broker does not take a message (MQTT 5).
@@ -88,7 +91,7 @@ class Link:
         will: Message | Callable[[], Message] | None = None,
         subscriptions: Sequence[tuple[str, int]] = (),
         on_up: Callable[[], None] = _nothing,
-        on_message: Callable[[str, bytes], None] = _nothing,
+        on_message: Callable[[Message], None] = _nothing,
         on_down: Callable[[str], None] = _nothing,
         on_ack: Callable[[int], None] = _nothing,
         on_refused: Callable[[str], None] = _nothing,
@@ -186,7 +189,7 @@ class Link:
         if will is not None:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
         host, port, _ = address(self._broker)
-        client.connect(host, port, self._broker.keepalive_s)
+        client.connect(host, port, self._broker.keepalive_s, properties=self._connect_properties())
         self._client = client
         client.loop_start()
         name = f"paho-mqtt-client-{self._client_id}"
@@ -246,7 +249,9 @@ class Link:
         client.on_socket_open = _no_delay
         client.on_connect = self._connected
         client.on_subscribe = lambda *_: self._came_up()
-        client.on_message = lambda _c, _u, m: self._on_message(m.topic, bytes(m.payload))
+        client.on_message = lambda _c, _u, m: self._on_message(
+            Message(m.topic, bytes(m.payload), m.qos, m.retain, duplicate=m.dup)
+        )
         self._connections += 1
         client.on_publish = partial(self._published, self._connections)
         client.max_inflight_messages_set(MAX_IN_FLIGHT)
@@ -282,6 +287,14 @@ class Link:
             self._not_taken = str(reason)
             log.error("the broker does not take our messages: %s. Check its access list and our user", reason)
             self._on_refused(str(reason))
+
+    def _connect_properties(self) -> Properties | None:
+        """A broker of MQTT 5 drops what is too large for us instead of filling our memory with it."""
+        if self._version != MQTTProtocolVersion.MQTTv5:
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
+        return properties
 
     def _publish_properties(self, message: Message) -> Properties | None:
         if message.expiry_s is None or self._version != MQTTProtocolVersion.MQTTv5:

@@ -157,6 +157,9 @@ class ModbusSignal:
         with self._lock:
             self._image = replace(self._image, state=STATE_CODES[state])
 
+    def model(self, model: str) -> None:
+        """See ``Signal``. A register holds no words."""
+
     def stop(self) -> None:
         """See ``Signal``."""
         self.state("offline", ())

@@ -4,15 +4,17 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from edge_qc.domain import Inspection, Signalled, utc_text
 from edge_qc.sections import Broker
 from edge_qc.signal.acks import AckFollower
 from edge_qc.signal.base import StationState
+from edge_qc.signal.inbound import Malformed, read_object
 from edge_qc.signal.link import Link, Message
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class MqttSignal:
         model: name and version of the bundle, for ``state``.
         on_ack: called with the id that ``publish_result`` gave, when the broker has that record.
         on_event: called with kind and detail of what an auditor will ask about.
+        listeners: by the name of a topic that is listened to, what is called with each message on it.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class MqttSignal:
         model: str,
         on_ack: Callable[[int], None] = lambda _: None,
         on_event: Callable[[str, str], None] = lambda _kind, _detail: None,
+        listeners: Mapping[str, Callable[[Message], None]] = MappingProxyType({}),
     ) -> None:
         self._topics = Topics(f"{broker.root}/{station}")
         self._session, self._model = session, model
@@ -60,13 +64,18 @@ class MqttSignal:
         self._on_event = on_event
         self._ack_level = logging.WARNING
         self._state: tuple[StationState, tuple[str, ...]] = ("offline", ("starting",))
+        self._heard: dict[str, Callable[[Message], None]] = {
+            self._topics("ack"): self._hear_ack,
+            self._topics("state"): self._hear_state,
+            **{self._topics(name): listener for name, listener in listeners.items()},
+        }
         self._link = Link(
             broker,
             f"edge-qc-{station.replace('/', '-')}-{session}",
-            will=self._state_message("offline", ("connection_lost",)),
-            subscriptions=[(self._topics("ack"), 1), (self._topics("state"), 1)],
+            will=lambda: self._state_message("offline", ("connection_lost",)),
+            subscriptions=[(topic, 1) for topic in self._heard],
             on_up=self._say_state,
-            on_message=self._hear,
+            on_message=lambda message: self._heard[message.topic](message),
             on_ack=on_ack,
             on_refused=lambda why: on_event("refused", f"the broker does not take our messages: {why}"),
         )
@@ -112,6 +121,11 @@ class MqttSignal:
             self._state = (state, reasons)
             self._say_state()
 
+    def model(self, model: str) -> None:
+        """See ``Signal``. The Will names it from the next connection on: a broker takes one Will a connection."""
+        self._model = model
+        self._say_state()
+
     def publish_result(self, payload: str) -> int | None:
         """Hands one record of the outbox over; the id that ``on_ack`` gets, or None when there is no connection."""
         return self._link.publish(Message(self._topics("result"), payload.encode()))
@@ -120,21 +134,27 @@ class MqttSignal:
         """See ``Signal``."""
         self._link.stop(self._state_message("offline", ("stopped",)))
 
-    def _hear(self, topic: str, payload: bytes) -> None:
-        if topic == self._topics("state"):
-            self._correct_state(payload)
-            return
-        wrong = self._acks.heard(payload)
+    def respond(self, answer: dict[str, Any]) -> None:
+        """Answers a command on ``response``, now or never: who misses the answer sends the command again."""
+        self._link.publish(Message(self._topics("response"), encode(answer, cut="message")))
+
+    def _hear_ack(self, message: Message) -> None:
+        wrong = self._acks.heard(message.payload)
         if wrong is not None:
             # One line an outage of sense: whoever floods the topic does not flood the log.
             level, self._ack_level = self._ack_level, logging.DEBUG
-            log.log(level, "a message on %s is no acknowledgement: %s", self._topics("ack"), wrong)
+            log.log(level, "a message on %s is no acknowledgement: %s", message.topic, wrong)
         else:
             self._ack_level = logging.WARNING
 
-    def _correct_state(self, payload: bytes) -> None:
+    def _hear_state(self, message: Message) -> None:
         """The Will of a session that died may come after we have said that we are there: then we say it again."""
-        if b'"offline"' in payload and self._session.encode() not in payload:
+        try:
+            said = read_object(message.payload)
+        except Malformed as wrong:
+            log.debug("a message on %s is no state: %s", message.topic, wrong)
+            return
+        if said.get("state") == "offline" and said.get("session") != self._session:
             self._say_state()
 
     def _say_state(self) -> None:
@@ -163,15 +183,18 @@ class NoSignal:
     def state(self, state: StationState, reasons: tuple[str, ...]) -> None:
         """See ``Signal``."""
 
+    def model(self, model: str) -> None:
+        """See ``Signal``."""
+
     def stop(self) -> None:
         """See ``Signal``."""
 
 
-def encode(payload: dict[str, Any]) -> bytes:
-    """Compact JSON of at most 512 bytes: PLC clients have small buffers. A part id that is too long is cut."""
+def encode(payload: dict[str, Any], *, cut: str = "part") -> bytes:
+    """Compact JSON of at most 512 bytes: PLC clients have small buffers. The text under ``cut`` gives way."""
     data = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-    part = str(payload.get("part", ""))
-    while len(data) > MAX_PAYLOAD_BYTES and part:
-        part = part[: len(part) // 2]
-        data = json.dumps({**payload, "part": part}, separators=(",", ":"), ensure_ascii=False).encode()
+    text = str(payload.get(cut, ""))
+    while len(data) > MAX_PAYLOAD_BYTES and text:
+        text = text[: len(text) // 2]
+        data = json.dumps({**payload, cut: text}, separators=(",", ":"), ensure_ascii=False).encode()
     return data

@@ -110,6 +110,11 @@ class OpcUaSignal:
         self._state = (state, reasons)
         self._post(self._write_state)
 
+    def model(self, model: str) -> None:
+        """See ``Signal``."""
+        self._names["Model"] = model
+        self._post(partial(self._write, {"Model": model}))
+
     def stop(self) -> None:
         """See ``Signal``."""
         self.state("offline", ("stopped",))

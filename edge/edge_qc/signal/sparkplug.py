@@ -12,13 +12,13 @@ from edge_qc.domain import Inspection, Signalled
 from edge_qc.errors import SignalError
 from edge_qc.sections import Broker
 from edge_qc.signal.base import StationState
+from edge_qc.signal.inbound import MAX_PAYLOAD_BYTES
 from edge_qc.signal.link import Link, Message
 from edge_qc.signal.sparkplug_payload import Metric, decode, encode
 
 log = logging.getLogger(__name__)
 
 REBIRTH = "Node Control/Rebirth"
-MOST_COMMAND_BYTES = 4096
 PART_METRICS = {
     "Part/Seq": "UInt32",
     "Part/Id": "String",
@@ -42,10 +42,17 @@ class SparkplugSignal:
         session: 8 hexadecimal digits, new at each start.
         model: name and version of the bundle.
         on_ack: called with the id that ``publish_result`` gave, when the broker has that record.
+        on_event: called with kind and detail of what an auditor will ask about.
     """
 
     def __init__(
-        self, broker: Broker, station: str, session: str, model: str, on_ack: Callable[[int], None] = lambda _: None
+        self,
+        broker: Broker,
+        station: str,
+        session: str,
+        model: str,
+        on_ack: Callable[[int], None] = lambda _: None,
+        on_event: Callable[[str, str], None] = lambda _kind, _detail: None,
     ) -> None:
         node = station.replace("/", "-")
         self._topic = f"spBv1.0/{broker.sparkplug_group}/{{}}/{node}"
@@ -67,6 +74,7 @@ class SparkplugSignal:
             on_up=self._birth,
             on_message=self._command,
             on_ack=on_ack,
+            on_refused=lambda why: on_event("refused", f"the broker does not take our messages: {why}"),
         )
 
     def start(self) -> None:
@@ -113,6 +121,11 @@ class SparkplugSignal:
         if (state, reasons) != self._state:
             self._state = (state, reasons)
             self._data(self._of_state())
+
+    def model(self, model: str) -> None:
+        """See ``Signal``."""
+        self._model = model
+        self._data([Metric("Station/Model", "String", model)])
 
     def publish_result(self, payload: str) -> int | None:
         """Hands one record of the outbox over, as JSON: the record lane is the same as without Sparkplug."""
@@ -164,14 +177,15 @@ class SparkplugSignal:
     def _bd_metric(self) -> Metric:
         return Metric("bdSeq", "Int64", max(self._bd_seq, 0))
 
-    def _command(self, topic: str, payload: bytes) -> None:
-        if len(payload) > MOST_COMMAND_BYTES:
-            log.warning("%s: expected at most %d bytes, got %d: ignored", topic, MOST_COMMAND_BYTES, len(payload))
+    def _command(self, message: Message) -> None:
+        size = len(message.payload)
+        if size > MAX_PAYLOAD_BYTES:
+            log.warning("%s: expected at most %d bytes, got %d: ignored", message.topic, MAX_PAYLOAD_BYTES, size)
             return
         try:
-            metrics, _ = decode(payload)
+            metrics, _ = decode(message.payload)
         except ValueError as error:
-            log.warning("%s: %s: ignored", topic, error)
+            log.warning("%s: %s: ignored", message.topic, error)
             return
         if metrics.get(REBIRTH) is True:
             self._birth()

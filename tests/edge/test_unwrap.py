@@ -1,0 +1,93 @@
+"""A round part, laid straight."""
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_qc.capture.simulated_part import draw_part
+from edge_qc.unwrap import find_opening, lay_back, unwrap
+
+PARTS = [draw_part(np.random.default_rng(seed), seed % 2 == 1) for seed in range(6)]
+
+
+def _lit(level: float, gain: float, gamma: float) -> np.ndarray:
+    levels = np.clip(((np.arange(256) / 255) ** gamma * 255) * gain + level, 0, 255)
+    return np.rint(levels).astype(np.uint8)
+
+
+@pytest.mark.parametrize("light", [(40, 1, 1), (-40, 1, 1), (0, 1.3, 1), (0, 0.7, 1), (0, 1, 0.6), (0, 1, 1.6)])
+def test_the_opening_is_found_in_the_same_place_in_any_light(light: tuple[float, float, float]) -> None:
+    for part in PARTS:
+        plain, lit = find_opening(part.pixels), find_opening(cv2.LUT(part.pixels, _lit(*light)))
+        assert plain is not None
+        assert lit is not None
+        assert (lit.x, lit.y) == pytest.approx((plain.x, plain.y), abs=3)
+        assert lit.width + lit.height == pytest.approx(plain.width + plain.height, abs=8)
+
+
+def test_a_shifted_part_has_a_shifted_opening() -> None:
+    shift = np.float32([[1, 0, 9], [0, 1, -6]])
+    for part in PARTS:
+        moved = cv2.warpAffine(part.pixels, shift, (300, 300), borderMode=cv2.BORDER_REPLICATE)
+        before, after = find_opening(part.pixels), find_opening(np.asarray(moved, np.uint8))
+        assert before is not None
+        assert after is not None
+        assert (after.x - before.x, after.y - before.y) == pytest.approx((9, -6), abs=1)
+
+
+def _checkerboard() -> np.ndarray:
+    return ((np.indices((300, 300)) // 20).sum(0) % 2 * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        np.zeros((300, 300), np.uint8),
+        np.full((300, 300), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8),
+        np.tile(np.linspace(0, 255, 300).astype(np.uint8), (300, 1)),
+        _checkerboard(),
+    ],
+    ids=["black", "white", "noise", "gradient", "checkerboard"],
+)
+def test_what_is_no_round_part_has_no_opening(senseless: np.ndarray) -> None:
+    assert find_opening(senseless) is None
+
+
+def test_a_turn_of_the_part_is_a_shift_of_its_ring() -> None:
+    part = PARTS[0].pixels
+    opening = find_opening(part)
+    assert opening is not None
+    ring, later = unwrap(part, opening), unwrap(part, opening, turn=np.deg2rad(19))
+    columns = 30  # 19 degrees of the 190 in 300 columns
+    difference = cv2.absdiff(ring[:150, columns:], np.ascontiguousarray(later[:150, :-columns]))
+    assert difference.mean() < 2
+
+
+def test_a_mirrored_part_has_a_mirrored_ring() -> None:
+    part = PARTS[0].pixels
+    opening = find_opening(part)
+    assert opening is not None
+    ring, mirrored = unwrap(part, opening, turn=np.pi), unwrap(part, opening, mirrored=True)
+    # From 180 to 360 degrees the one way is from 180 to 0 the other.
+    assert cv2.absdiff(np.ascontiguousarray(ring[:150, ::-1]), mirrored[:150]).mean() < 2
+
+
+def test_what_is_seen_on_the_ring_is_laid_back_to_where_it_is() -> None:
+    for part in PARTS:
+        if part.mask is None:
+            continue
+        opening = find_opening(part.pixels)
+        assert opening is not None
+        ring = unwrap(np.where(part.mask, 255, 0).astype(np.uint8), opening)
+        laid = lay_back(ring.astype(np.float32) / 255, opening, 300, 300, 300)
+        row, column = np.unravel_index(np.argmax(cv2.GaussianBlur(laid, (0, 0), 2)), laid.shape)
+        near = cv2.dilate(part.mask.astype(np.uint8), np.ones((7, 7), np.uint8))
+        assert near[row, column]
+
+
+def test_nothing_is_laid_back_outside_the_ring() -> None:
+    opening = find_opening(PARTS[0].pixels)
+    assert opening is not None
+    laid = lay_back(np.ones((18, 19), np.float32), opening, 300, 300, 38)
+    assert (laid[0, 0], laid[19, 19], laid.max()) == (0, 0, 1)
