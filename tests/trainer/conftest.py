@@ -18,6 +18,8 @@ batch: 8
 layers: [[16, 5, 2], [16, 3, 2], [32, 3, 2]]
 dropout: 0.0
 average: 0.9
+unwrap: none
+augment: {draw_share: 0}
 """
 
 

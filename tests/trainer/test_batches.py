@@ -1,17 +1,31 @@
 """What the network is shown."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
-from edge_qc_trainer.augment import augment, draw_defects
+from edge_qc.unwrap import find_opening
+from edge_qc_trainer.augment import augment
 from edge_qc_trainer.batches import Sampler, made_ahead, sampling_weights
 from edge_qc_trainer.config import Augment, Recipe
+from edge_qc_trainer.dataset import find_files, load, with_openings
+from edge_qc_trainer.defects import draw_defects, on_a_part
 from edge_qc_trainer.errors import DataError
-from ring_parts import draw_ring
+from edge_qc_trainer.fit import evidence_loss
+from ring_parts import draw_ring, write
 
 RECIPE = Recipe(size=64, batch=4)
+GOOD = np.array([False, True])
 SAMPLER = Sampler(
-    np.stack([draw_ring(s, 64) for s in range(4)]), np.array([0, 1, 0, 1]), np.full(4, 0.25), 2, RECIPE, 0
+    np.stack([draw_ring(s, 64) for s in range(4)]),
+    np.array([0, 1, 0, 1]),
+    np.full(4, 0.25),
+    np.array([False, True]),
+    RECIPE,
+    0,
 )
 
 
@@ -45,7 +59,7 @@ def test_threads_do_not_change_the_batches() -> None:
 
 
 def test_pictures_are_standardised_as_on_the_device() -> None:
-    pictures, _ = SAMPLER.batch(0)
+    pictures = SAMPLER.batch(0)[0]
     assert pictures.shape == (4, 64, 64, 1)
     assert pictures.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(4), abs=1e-4)
 
@@ -57,7 +71,82 @@ def test_a_plain_picture_keeps_its_pixels() -> None:
     assert np.array_equal(np.sort(varied, axis=None), np.sort(part, axis=None))
 
 
-def test_a_drawn_defect_changes_a_small_share_of_the_picture() -> None:
+def test_a_drawn_defect_changes_a_small_share_of_the_picture_and_its_place_is_told() -> None:
     part = draw_ring(1)
-    shares = [(draw_defects(part, np.random.default_rng(seed)) != part).mean() for seed in range(20)]
-    assert 0 < min(shares) <= max(shares) < 0.1
+    for seed in range(20):
+        drawn, where = draw_defects(part, np.random.default_rng(seed), on_a_part(300))
+        near = cv2.dilate(where, np.ones((9, 9), np.uint8)) > 0
+        assert 0 < (drawn != part).mean() < 0.1
+        assert not ((drawn != part) & ~near).any()
+
+
+def test_a_good_part_with_a_drawn_defect_is_defective_and_its_places_are_known() -> None:
+    recipe = RECIPE.model_copy(update={"augment": Augment(draw_share=1)})
+    _, targets, evidence = replace(SAMPLER, targets=np.ones(4, int), recipe=recipe).batch(0)
+    assert (targets.argmax(1) == 0).all()
+    assert ((evidence == 1).sum((1, 2)) > 0).any()
+    assert ((evidence == -1).sum((1, 2)) > 0).all()
+
+
+def test_a_good_part_as_it_is_is_known_to_be_free_of_defects_everywhere() -> None:
+    recipe = RECIPE.model_copy(update={"augment": Augment(draw_share=0)})
+    _, targets, evidence = replace(SAMPLER, targets=np.ones(4, int), recipe=recipe).batch(0)
+    assert (targets.argmax(1) == 1).all()
+    assert (evidence == -1).all()
+
+
+def test_of_a_defective_part_only_a_share_of_its_places_is_taken_for_free_of_defects() -> None:
+    recipe = RECIPE.model_copy(update={"augment": Augment(draw_share=0)})
+    sampler = replace(SAMPLER, targets=np.zeros(4, int), recipe=recipe)
+    steps = recipe.epochs * recipe.steps_per_epoch
+    assert (sampler.batch(0)[2] == np.float32(recipe.free_from)).all()
+    assert (sampler.batch(steps)[2] == np.float32(recipe.free_to)).all()
+
+
+def test_round_parts_are_shown_unwrapped_from_any_angle() -> None:
+    parts = [draw_ring(seed) for seed in range(4)]
+    openings = tuple(opening for opening in map(find_opening, parts) if opening is not None)
+    still = Augment(light_share=0, lamp_share=0, blur_share=0, noise_share=0, draw_share=0)
+    recipe = Recipe(batch=4, augment=still)
+    sampler = replace(SAMPLER, pixels=np.stack(parts), recipe=recipe, openings=openings)
+    pictures = sampler.batch(0)[0][..., 0]
+    # The opening is dark from end to end, the flank beside it is bright from end to end.
+    assert len(openings) == 4
+    assert (pictures[:, 45:55].max(axis=(1, 2)) < pictures[:, 75:140].min(axis=(1, 2)) + 0.5).all()
+    assert (pictures[:, 45:55].mean(axis=(1, 2)) < -1).all()
+
+
+def _loss(evidence: float, defective: float) -> float:
+    """Of maps that say ``defective`` (log-odds) everywhere, under evidence that is the same everywhere."""
+    maps = np.zeros((1, 3, 3, 2), np.float32)
+    maps[..., 0] = defective
+    return float(evidence_loss(GOOD)(np.full((1, 3, 3), evidence, np.float32), maps)[0])
+
+
+def test_places_free_of_defects_are_held_down_and_drawn_ones_up() -> None:
+    assert _loss(-1, defective=-5) == _loss(1, defective=5) < 0.01
+    assert _loss(-1, defective=5) == _loss(1, defective=-5) > 4
+    assert _loss(0, defective=5) == _loss(0, defective=-5) == 0
+
+
+def test_the_strongest_places_of_a_defective_part_are_not_held_down() -> None:
+    maps = np.full((1, 3, 3, 2), -5, np.float32)
+    maps[..., 1] = 0
+    maps[0, 1, 1, 0] = 9
+    loss = evidence_loss(GOOD)
+    assert float(loss(np.full((1, 3, 3), 0.8, np.float32), maps)[0]) < 0.01
+    assert float(loss(np.full((1, 3, 3), -1, np.float32), maps)[0]) > 0.9
+
+
+def test_rings_are_unwrapped_where_all_but_a_few_pictures_have_an_opening(tmp_path: Path) -> None:
+    for seed in range(8):
+        write(tmp_path / ("ok" if seed % 2 else "def") / f"{seed}.png", draw_ring(seed))
+    data = load(find_files(tmp_path), 300, "letterbox")
+    assert len(with_openings(data, "auto").openings) == 8
+    assert with_openings(data, "none").openings == ()
+    write(tmp_path / "ok" / "blank.png", np.full((300, 300), 128, np.uint8))
+    data = load(find_files(tmp_path), 300, "letterbox")
+    assert with_openings(data, "auto").openings == ()
+    ring = with_openings(data, "ring")
+    assert [skipped.path.name for skipped in ring.unreadable] == ["blank.png"]
+    assert len(ring.openings) == len(ring.files) == len(ring.pixels) == len(ring.targets) == 8

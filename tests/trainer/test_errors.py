@@ -10,7 +10,7 @@ from edge_qc.errors import ConfigError
 from edge_qc_trainer import dataset
 from edge_qc_trainer.config import Recipe, load_recipe
 from edge_qc_trainer.dataset import choose_ok_labels
-from edge_qc_trainer.errors import DataError
+from edge_qc_trainer.errors import DataError, SpaceError
 from edge_qc_trainer.pipeline import whole_or_absent
 from ring_parts import draw_ring, write
 
@@ -112,6 +112,29 @@ def test_fingerprint_does_not_depend_on_where_the_pictures_lie(tmp_path: Path) -
     here, there = (fill(tmp_path / name, "ok", "bad") for name in "ab")
     first, second = (dataset.load(dataset.find_files(folder), 64, "letterbox") for folder in (here, there))
     assert first.fingerprint == second.fingerprint
+
+
+def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path: Path) -> None:
+    def fill_the_disk() -> None:
+        with whole_or_absent(tmp_path / "out") as draft:
+            (draft / "metrics.json").write_text("{}")
+            Path("/dev/full").write_text("x" * 100_000)  # the kernel's own error
+
+    with pytest.raises(SpaceError, match=r"no space left; expected room .*; got No space left on device.*TMPDIR"):
+        fill_the_disk()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_fault_of_the_disk_is_not_called_a_full_one(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), whole_or_absent(tmp_path / "out"):
+        raise PermissionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_audit_that_is_none_is_refused_before_the_work(run_command: Run, tmp_path: Path) -> None:
+    data = fill(tmp_path / "data", "ok", "bad")
+    (tmp_path / "audit.json").write_text("[]")
+    assert "is no audit" in refused(run_command, tmp_path, data, "--audit", tmp_path / "audit.json")
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -80,21 +80,18 @@ def test_card_gives_command_seed_and_intervals(run_folder: Path) -> None:
     assert all(text in card for text in ("edge-qc-train fit", "Seed 0", "Clopper-Pearson", "escapes", "Limits"))
 
 
-def test_report_needs_nothing_beside_it(run_folder: Path) -> None:
-    page = (run_folder / "report.html").read_text()
-    assert "<svg" in page
-    assert not any(text in page for text in ("<script", "<link", "<img"))
-
-
 def test_evaluate_writes_the_contracts_keys(
     run_folder: Path, parts: Path, tmp_path: Path, run_command: Callable[..., tuple[int, str]]
 ) -> None:
-    status, _ = run_command("evaluate", parts, "--model", run_folder / "bundle", "--json", tmp_path / "found.json")
+    options = ["--json", tmp_path / "found.json", "--robustness", "--defect-rate", "0.1"]
+    status, _ = run_command("evaluate", parts, "--model", run_folder / "bundle", *options)
     found = json.loads((tmp_path / "found.json").read_text())
-    assert (status, found["n"], len(found["unreadable"])) == (0, 60, 1)
+    assert (status, found["n"], len(found["unreadable"]), found["by_group"]["n"]) == (0, 60, 1, 60)
     assert set(found) >= CONTRACT
     assert set(found["per_class"]["ok_front"]) == {"precision", "recall", "f1", "support"}
     assert set(found["escape"]) == {"count", "of", "rate", "ci95"}
+    assert found["by_group"]["escape_ppm"]["defect_rate"] == 0.1
+    assert {row["n"] + row["not_inspected"] for row in found["robustness"]["conditions"]} == {60}
 
 
 def test_evaluate_refuses_folders_the_model_does_not_know(

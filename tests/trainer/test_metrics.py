@@ -7,7 +7,8 @@ import pytest
 
 from edge_qc.domain import Outcome
 from edge_qc_trainer.evaluate import Judgement
-from edge_qc_trainer.metrics import by_group, figures, proportion
+from edge_qc_trainer.intervals import proportion
+from edge_qc_trainer.metrics import by_group, calibration, figures
 
 
 def judged(label: str, outcome: str, score: float | None, predicted: str | None) -> Judgement:
@@ -82,6 +83,55 @@ def test_interval_of_none_in_ten_is_the_exact_one() -> None:
 
 def test_interval_of_nothing_is_everything() -> None:
     assert proportion(0, 0)["ci95"] == [0.0, 1.0]
+
+
+def test_a_part_escapes_by_the_share_of_its_pictures() -> None:
+    # Of the defective part's four pictures one is judged ok; of the three good parts one is rejected in half of its.
+    found = by_group(EIGHT, np.array([0, 0, 0, 0, 1, 2, 3, 3]), ("ok",))
+    assert (found["escape"]["count"], found["escape"]["of"]) == (0.25, 1)
+    assert (found["overkill"]["count"], found["overkill"]["of"]) == (0.5, 3)
+
+
+def test_ppm_is_of_what_is_shipped_by_part() -> None:
+    found = by_group(EIGHT, np.array([0, 0, 0, 0, 1, 2, 3, 3]), ("ok",), defect_rate=0.1)["escape_ppm"]
+    # A quarter of the defective tenth; of the good rest two of three parts (one is rejected, or unsure).
+    assert found["ppm"] == pytest.approx(1e6 * 0.1 * 0.25 / (0.1 * 0.25 + 0.9 * 2 / 3))
+    assert found["ci95"][0] <= found["ppm"] <= found["ci95"][1]
+
+
+def test_the_bootstrap_by_part_is_wider_than_by_picture_alone() -> None:
+    # Ten parts of twenty pictures, each wholly right or wholly wrong: ten trials, not two hundred.
+    copies = [judged("def", "ok" if part < 3 else "reject", 0.1, "ok" if part < 3 else "def") for part in range(10)]
+    many = [copy for copy in copies for _ in range(20)]
+    found = by_group([*many, EIGHT[4]], np.array([*np.repeat(np.arange(10), 20), 10]), ("ok",))
+    drawn, exact = found["bootstrap"]["by_picture"]["escape"], figures(many, ("def", "ok"), ("ok",))["escape"]["ci95"]
+    assert drawn[1] - drawn[0] > 2 * (exact[1] - exact[0])
+
+
+def test_the_bootstrap_of_one_class_has_no_figure_of_the_other() -> None:
+    found = by_group(EIGHT[:4], np.arange(4), ("ok",))
+    assert found["bootstrap"]["overkill"] is found["bootstrap"]["escape_ppm"] is None
+    assert found["bootstrap"]["escape"] is not None
+    assert found["escape_ppm"]["ppm"] is found["escape_ppm"]["ci95"] is None
+
+
+def test_parts_that_were_not_inspected_are_left_out() -> None:
+    dark = judged("ok", "not_inspected", None, None)
+    assert by_group([*EIGHT, dark], np.arange(9), ("ok",))["n"] == 8
+    assert by_group([dark], np.arange(1), ("ok",))["n"] == 0
+
+
+def test_calibration_error_is_the_distance_between_score_and_frequency() -> None:
+    # Ten pictures of score 0.75, of which six are defective; ten of 0.05, of which none is.
+    high = [judged("def" if place < 6 else "ok", "reject", 0.75, "def") for place in range(10)]
+    low = [judged("ok", "ok", 0.05, "ok")] * 10
+    found = calibration([*high, *low], ("ok",))
+    assert found["ece"] == pytest.approx((0.15 + 0.05) / 2)
+    assert [(row["from"], row["pictures"], row["defective"]) for row in found["bins"]] == [(0, 10, 0), (0.7, 10, 0.6)]
+
+
+def test_a_score_of_one_belongs_to_the_last_step() -> None:
+    assert calibration([judged("def", "reject", 1.0, "def")], ("ok",))["bins"][0]["from"] == 0.9
 
 
 def test_many_copies_of_a_part_count_once() -> None:

@@ -6,6 +6,9 @@ import numpy as np
 from edge_qc.domain import Pixels
 from edge_qc_trainer.config import Augment
 
+# Of standard deviation 1: drawing a picture's noise anew takes longer than all its other variations together.
+_NOISE = np.random.default_rng(0).standard_normal((1024, 1024), np.float32)
+
 
 def augment(pixels: Pixels, rng: np.random.Generator, how: Augment) -> Pixels:
     """A variation of a picture.
@@ -18,18 +21,28 @@ def augment(pixels: Pixels, rng: np.random.Generator, how: Augment) -> Pixels:
     Returns:
         Shape (size, size), uint8, contiguous.
     """
-    moved = _turn_by_quarters(pixels, rng) if rng.random() < how.plain_share else _move(pixels, rng, how)
+    return relight(move(pixels, rng, how), rng, how)
+
+
+def move(pixels: Pixels, rng: np.random.Generator, how: Augment) -> Pixels:
+    """The picture turned, mirrored, shifted and zoomed: what a part's place and pose vary."""
+    return _turn_by_quarters(pixels, rng) if rng.random() < how.plain_share else _move(pixels, rng, how)
+
+
+def relight(pixels: Pixels, rng: np.random.Generator, how: Augment) -> Pixels:
+    """The picture in other light, through another lens: what leaves everything in its place."""
+    lit = pixels
     if rng.random() < how.light_share:
-        moved = _relight(moved, rng, how)
+        lit = _relight(lit, rng, how)
     if rng.random() < how.lamp_share:
-        moved = _add_lamp(moved, rng, how)
+        lit = _add_lamp(lit, rng, how)
     if rng.random() < how.blur_share:
-        moved = np.asarray(cv2.GaussianBlur(moved, (0, 0), rng.uniform(0.4, how.blur_px)), np.uint8)
+        lit = np.asarray(cv2.GaussianBlur(lit, (0, 0), rng.uniform(0.4, how.blur_px)), np.uint8)
     if rng.random() < how.noise_share:
-        moved = _clip(moved + rng.standard_normal(moved.shape, np.float32) * np.float32(rng.uniform(1, how.noise)))
+        lit = _add_noise(lit, rng, how)
     if rng.random() < how.jpeg_share:
-        moved = _compress(moved, rng)
-    return moved
+        lit = _compress(lit, rng)
+    return lit
 
 
 def _turn_by_quarters(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -58,9 +71,17 @@ def _relight(pixels: Pixels, rng: np.random.Generator, how: Augment) -> Pixels:
 
 def _add_lamp(pixels: Pixels, rng: np.random.Generator, how: Augment) -> Pixels:
     side, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, how.lamp)
-    ramp = np.linspace(-0.5, 0.5, pixels.shape[0], dtype=np.float32)
-    light = 1 + strength * (ramp[None, :] * np.cos(side) + ramp[:, None] * np.sin(side))
-    return _clip(pixels * light)
+    ramp = np.linspace(-0.5 * strength, 0.5 * strength, pixels.shape[0], dtype=np.float32)
+    light = (1 + ramp[None, :] * np.float32(np.cos(side))) + ramp[:, None] * np.float32(np.sin(side))
+    return np.asarray(cv2.multiply(pixels, light, dtype=cv2.CV_8U), np.uint8)
+
+
+def _add_noise(pixels: Pixels, rng: np.random.Generator, how: Augment) -> Pixels:
+    height, width = pixels.shape
+    top = rng.integers(_NOISE.shape[0] - height, endpoint=True)
+    left = rng.integers(_NOISE.shape[1] - width, endpoint=True)
+    noise = _NOISE[top : top + height, left : left + width] * np.float32(rng.uniform(1, how.noise))
+    return np.asarray(cv2.add(pixels, noise, dtype=cv2.CV_8U), np.uint8)
 
 
 def _compress(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -70,63 +91,3 @@ def _compress(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _clip(levels: np.ndarray) -> Pixels:
     return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
-
-
-def draw_defects(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A good part's picture with one or two drawn defects: a hole, a scratch, a burr or a cluster of pores.
-
-    Args:
-        pixels: shape (size, size), uint8, the part in the middle.
-        rng: source of chance.
-
-    Returns:
-        Shape (size, size), uint8.
-    """
-    drawn = pixels.astype(np.float64)
-    scale = pixels.shape[0] / 300
-    for _ in range(rng.integers(1, 3)):
-        mask = np.zeros_like(pixels)
-        (_hole, _scratch, _burr, _pores)[rng.integers(4)](mask, rng, scale)
-        cover = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 1.1)) * (rng.uniform(0.55, 1) / 255)
-        # Most defects are shadows; some are bright metal.
-        level = rng.uniform(10, 80) if rng.random() < 0.75 else rng.uniform(225, 255)
-        drawn = drawn * (1 - cover) + level * cover
-    return _clip(drawn)
-
-
-def _place(rng: np.random.Generator, scale: float, near: float = 60, far: float = 140) -> np.ndarray:
-    angle = rng.uniform(0, 2 * np.pi)
-    return (150 + rng.uniform(near, far) * np.array([np.cos(angle), np.sin(angle)])) * scale
-
-
-def _hole(mask: Pixels, rng: np.random.Generator, scale: float) -> None:
-    angles = np.linspace(0, 2 * np.pi, 8, endpoint=False)
-    radii = rng.uniform(1.5, 8) * rng.uniform(0.6, 1.3, 8) * scale
-    points = _place(rng, scale) + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
-    cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 255)
-
-
-def _scratch(mask: Pixels, rng: np.random.Generator, scale: float) -> None:
-    angle, length = rng.uniform(0, np.pi), rng.uniform(12, 60) * scale
-    along = np.linspace(-length / 2, length / 2, 6)[:, None] * np.array([np.cos(angle), np.sin(angle)])
-    points = _place(rng, scale) + along + rng.normal(0, 1.5 * scale, (6, 2))
-    cv2.polylines(
-        mask, [np.rint(points).astype(np.int32)], isClosed=False, color=255, thickness=int(rng.integers(1, 3))
-    )
-
-
-def _burr(mask: Pixels, rng: np.random.Generator, scale: float) -> None:
-    start, span = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.6)
-    angles = np.linspace(start, start + span, int(4 + span * 20))
-    radii = rng.uniform(118, 142) + rng.normal(0, 3, len(angles))
-    points = (150 + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)) * scale
-    cv2.polylines(
-        mask, [np.rint(points).astype(np.int32)], isClosed=False, color=255, thickness=int(rng.integers(2, 6))
-    )
-
-
-def _pores(mask: Pixels, rng: np.random.Generator, scale: float) -> None:
-    middle = _place(rng, scale)
-    for _ in range(rng.integers(3, 9)):
-        x, y = np.rint(middle + rng.normal(0, 9 * scale, 2)).astype(int)
-        cv2.circle(mask, (int(x), int(y)), int(rng.integers(1, 3)), 255, -1)

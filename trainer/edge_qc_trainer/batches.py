@@ -3,21 +3,29 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge_qc.domain import FloatArray, Pixels
 from edge_qc.preprocess import standardise
-from edge_qc_trainer.augment import augment, draw_defects
+from edge_qc.unwrap import Opening, unwrap
+from edge_qc_trainer.augment import move, relight
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray
+from edge_qc_trainer.defects import draw_defects, on_a_part, on_a_ring
 from edge_qc_trainer.errors import DataError
 
-Batch = tuple[FloatArray, FloatArray]
+Batch = tuple[FloatArray, FloatArray, FloatArray]
+Flags = npt.NDArray[np.bool_]
 FloatWeights = npt.NDArray[np.float64]
+
+# How far an opening is moved off where it was found (standard deviation, share of the side), and how far stretched.
+_SLIP, _STRETCH = 1 / 300, 0.03
+_COVERED = 8  # of 255: a place of the maps that a drawn defect covers so far holds it
 
 
 def sampling_weights(targets: IntArray, groups: IntArray, sources: IntArray, recipe: Recipe) -> FloatWeights:
@@ -61,40 +69,74 @@ class Sampler:
         pixels: shape (pictures, size, size), uint8: the training pictures.
         targets: shape (pictures,), int64: their classes.
         weights: shape (pictures,), float64, sum 1: how likely each is.
-        classes: how many classes there are.
+        good: shape (classes,), bool: which classes are good.
         recipe: batch size and augmentation.
         seed: of the run.
-        good: the good class, where drawn defects turn it into ``defective``; else None.
-        defective: the defective class.
+        openings: of the pictures, where the network sees unwrapped rings; else none.
     """
 
     pixels: Pixels
     targets: IntArray
     weights: FloatWeights
-    classes: int
+    good: Flags
     recipe: Recipe
     seed: int
-    good: int | None = None
-    defective: int | None = None
+    openings: tuple[Opening, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.good)
 
     def batch(self, number: int) -> Batch:
         """Batch ``number`` of the run.
 
         Returns:
-            Pictures (batch, size, size, 1) float32, standardised as on the device, and classes (batch, classes)
-            float32, one-hot.
+            Pictures (batch, size, size, 1) float32, standardised as on the device; classes (batch, classes) float32,
+            one-hot; and the evidence (batch, rows, columns) float32, for each place of the network's maps: 1 where a
+            defect was drawn, -1 where there is none for certain, and where nothing is known the share of such places
+            that may be taken for free of defects, those that speak least for one.
         """
         rng = np.random.default_rng([self.seed, number])
         chosen = rng.choice(len(self.targets), self.recipe.batch, p=self.weights)
-        pairs = [self._vary(int(place), rng) for place in chosen]
-        pictures = np.stack([standardise(pixels) for pixels, _ in pairs])[..., None]
-        return pictures, np.eye(self.classes, dtype=np.float32)[[target for _, target in pairs]]
+        free = self.recipe.free_share(number)
+        shown = [self._vary(int(place), free, rng) for place in chosen]
+        pictures = np.stack([standardise(pixels) for pixels, _, _ in shown])[..., None]
+        one_hot = np.eye(self.classes, dtype=np.float32)[[target for _, target, _ in shown]]
+        return pictures, one_hot, np.stack([evidence for _, _, evidence in shown])
 
-    def _vary(self, place: int, rng: np.random.Generator) -> tuple[Pixels, int]:
-        pixels, target = self.pixels[place], int(self.targets[place])
-        if target == self.good and self.defective is not None and rng.random() < self.recipe.augment.draw_share:
-            pixels, target = draw_defects(pixels, rng), self.defective
-        return augment(pixels, rng, self.recipe.augment), target
+    def _vary(self, place: int, free: float, rng: np.random.Generator) -> tuple[Pixels, int, FloatArray]:
+        pixels, target, how = self._moved(place, rng), int(self.targets[place]), self.recipe.augment
+        is_good = bool(self.good[target])
+        side = self.recipe.map_side
+        evidence = np.full((side, side), -1 if is_good else free, np.float32)
+        # With one defective class, and only then, it is plain which class a drawn defect makes of a good part.
+        if self.classes == 2 and rng.random() < (how.draw_share if is_good else how.draw_share / 2):
+            on = on_a_ring if self.openings else on_a_part
+            pixels, where = draw_defects(pixels, rng, on(self.recipe.size))
+            target = int(np.flatnonzero(~self.good)[0])
+            _note(evidence, where)
+        return relight(pixels, rng, how), target, evidence
+
+    def _moved(self, place: int, rng: np.random.Generator) -> Pixels:
+        if not self.openings:
+            return move(self.pixels[place], rng, self.recipe.augment)
+        seen = self.openings[place]
+        slip = _SLIP * self.recipe.size * rng.standard_normal(2)
+        width, height = rng.uniform(1 - _STRETCH, 1 + _STRETCH, 2)
+        moved = replace(
+            seen, x=seen.x + slip[0], y=seen.y + slip[1], width=seen.width * width, height=seen.height * height
+        )
+        turn, mirrored, smooth = rng.uniform(0, 2 * np.pi), rng.random() < 0.5, rng.random() < 0.3
+        return unwrap(self.pixels[place], moved, turn=turn, mirrored=mirrored, smooth=smooth)
+
+
+def _note(evidence: FloatArray, where: Pixels) -> None:
+    """Notes in the evidence where a defect was drawn; the places beside it see a part of it: nothing is known there."""
+    cover = cv2.resize(where, evidence.shape[::-1], interpolation=cv2.INTER_AREA)
+    near = cv2.dilate(cover, np.ones((3, 3), np.uint8)) > 0
+    evidence[near] = 0
+    evidence[cover >= _COVERED] = 1
 
 
 def made_ahead(make: Callable[[int], Batch], first: int, last: int, threads: int) -> Iterator[Batch]:

@@ -40,6 +40,19 @@ def defect_log_odds(logits: FloatArray, good: Flags, temperature: float) -> npt.
     return np.asarray(together(scaled[:, ~good], axis=1) - together(scaled[:, good], axis=1))
 
 
+def probabilities_of(logits: FloatArray, good: Flags, calibration: Calibration) -> FloatArray:
+    """Calibrated probabilities (pictures, classes) float32 of logits of that shape.
+
+    Args:
+        logits: shape (pictures, classes).
+        good: shape (classes,): which are good.
+        calibration: what the logits still need.
+    """
+    scaled = logits.astype(np.float64) / calibration.temperature + calibration.shift * ~good
+    e = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
+
+
 def calibrate(
     logits: FloatArray, defective: Flags, good: Flags, weights: FloatWeights, *, with_shift: bool = True
 ) -> Calibration:
@@ -76,7 +89,5 @@ def shift_logits(model: Any, defective: Flags, amount: float) -> None:
     """
     names = [layer.name for layer in model.layers]
     layer = model.get_layer(MAPS if MAPS in names else LOGITS)
-    # The maps head adds a map's mean and its maximum: its bias counts twice.
-    share = 0.5 if MAPS in names else 1.0
     kernel, bias = layer.get_weights()
-    layer.set_weights([kernel, bias + share * amount * defective.astype(bias.dtype)])
+    layer.set_weights([kernel, bias + amount * defective.astype(bias.dtype)])

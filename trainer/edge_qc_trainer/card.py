@@ -4,12 +4,13 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from edge_qc.bundle import Bundle, Card, Thresholds
+from edge_qc.bundle import Bundle, Card, Statistics, Thresholds
 from edge_qc.preprocess import Fit
+from edge_qc.region import Region
 from edge_qc_trainer.convert import Quantized
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.metrics import Figures
@@ -26,8 +27,11 @@ class Notes(BaseModel):
     labels: tuple[str, ...]
     ok_labels: tuple[str, ...]
     fit: Fit = "letterbox"
+    region: Region | None = None
+    unwrap: Literal["none", "ring"] = "none"
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
+    statistics: Statistics | None = None
     data: dict[str, str | int | float] = Field(default_factory=dict)
     made_with: dict[str, str] = Field(default_factory=dict)
     licence_note: str = ""
@@ -46,6 +50,11 @@ def check_name(name: str, model_version: str) -> None:
 def notes_file(keras_file: Path) -> Path:
     """Where the notes of a ``.keras`` file lie."""
     return keras_file.with_name(f"{keras_file.name}.json")
+
+
+def write_notes(keras_file: Path, notes: Notes) -> None:
+    """Writes the notes of a ``.keras`` file beside it."""
+    notes_file(keras_file).write_text(notes.model_dump_json(indent=2) + "\n", "utf-8")
 
 
 def read_notes(keras_file: Path) -> Notes | None:
@@ -88,10 +97,11 @@ def bundle_of(quantized: Quantized, notes: Notes, metrics: Figures, path: Path) 
         version=notes.version,
         labels=notes.labels,
         ok_labels=notes.ok_labels,
-        input=quantized.input,
+        input=quantized.input.model_copy(update={"region": notes.region, "unwrap": notes.unwrap}),
         outputs=quantized.outputs,
         temperature=notes.temperature,
         thresholds=notes.thresholds,
+        statistics=notes.statistics,
         metrics=metrics,
         data=notes.data,
         made_with=notes.made_with,
@@ -120,6 +130,7 @@ def readable_card(bundle: Bundle, notes: Notes, metrics: Figures, measured: str)
         licence_note=notes.licence_note,
         measured=measured,
         metrics=metrics,
+        thresholds=card.thresholds,
         command=notes.command,
         made_with=notes.made_with,
     )

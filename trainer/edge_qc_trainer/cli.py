@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,21 @@ def simulate(out: Path, parts: int, seed: int, defect_rate: float, ok_label: str
     click.echo(f"{out}: {good} in {ok_label}, {defective} in {defect_label}")
 
 
+def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what the decision thresholds are chosen for."""
+    cost = click.FloatRange(0, min_open=True)
+    rate = click.FloatRange(0, 1, min_open=True, max_open=True)
+    for option in (
+        click.option("--defect-rate", type=rate, default=0.02, help="Share of defective parts that come in."),
+        click.option("--cost-unsure", type=cost, help="Of a part to look at. [default: none is left unsure]"),
+        click.option("--cost-overkill", type=cost, help="Of a good part rejected, in the same unit."),
+        click.option("--cost-escape", type=cost, help="Of a defective part judged ok: thresholds of least cost."),
+        click.option("--max-escape-rate", type=rate, help="Thresholds that keep the escape rate under this."),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("data", nargs=-1, required=True, type=_FOLDER)
 @click.option("--out", type=_FOLDER, required=True, help="Folder for the results; an earlier run there is replaced.")
@@ -79,6 +95,9 @@ def simulate(out: Path, parts: int, seed: int, defect_rate: float, ok_label: str
 @click.option("--folds", type=click.IntRange(2, 20), help="Cross-validate by part, then train on all parts.")
 @click.option("--licence-note", help="Text, or a file with it, on the data and its licence, for the model card.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, help="Threads that prepare pictures.")
+@click.option("--robustness/--no-robustness", default=True, help="Measure under other light and optics too.")
+@click.option("--audit", type=_FOLDER, help="The JSON of edge-qc-train audit, whose findings go into the report.")
+@_policy_options
 def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     data: tuple[Path, ...],
     out: Path,
@@ -96,6 +115,13 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     folds: int | None,
     licence_note: str | None,
     threads: int,
+    robustness: bool,  # noqa: FBT001
+    audit: Path | None,
+    max_escape_rate: float | None,
+    cost_escape: float | None,
+    cost_overkill: float | None,
+    cost_unsure: float | None,
+    defect_rate: float,
 ) -> None:
     """Fits a network to DATA and turns it into a bundle for the device.
 
@@ -104,6 +130,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     from edge_qc_trainer import pipeline, report
     from edge_qc_trainer.config import load_recipe
     from edge_qc_trainer.job import Job
+    from edge_qc_trainer.threshold import Policy
 
     if folds and test:
         raise DataError(
@@ -125,8 +152,12 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
         folds=folds or 0,
         threads=threads,
         command=shlex.join(["edge-qc-train", *sys.argv[1:]]),
-        **({} if licence_note is None else {"licence_note": _text_or_file(licence_note)}),
+        policy=Policy(max_escape_rate, cost_escape, cost_overkill, cost_unsure, defect_rate),
+        robustness=robustness,
+        audit=audit,
     )
+    if licence_note is not None:
+        job = replace(job, licence_note=_text_or_file(licence_note))
     with _progress() as progress:
         metrics = pipeline.run(job, out, progress)
     report.print_tables(metrics, "Parts that the judging model never saw")
@@ -137,19 +168,94 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
 @click.argument("data", type=_FOLDER)
 @click.option("--model", type=_FOLDER, help="A bundle. [default: the one that ships]")
 @click.option("--json", "json_file", type=_FOLDER, help="Write the figures here too.")
-def evaluate(data: Path, model: Path | None, json_file: Path | None) -> None:
+@click.option("--robustness", is_flag=True, help="Measure under other light and optics too.")
+@click.option("--groups/--no-groups", "group", default=True, help="Count near copies of a part as one part.")
+@click.option("--defect-rate", type=click.FloatRange(0, 1), default=0.02, help="Share of defective parts that come in.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the bootstrap, and of noise, lamp and moves.")
+def evaluate(
+    data: Path,
+    model: Path | None,
+    json_file: Path | None,
+    robustness: bool,  # noqa: FBT001
+    group: bool,  # noqa: FBT001
+    defect_rate: float,
+    seed: int,
+) -> None:
     """Judges the labelled pictures in DATA with the device's own code."""
     from edge_qc.bundle import SHIPPED, load_bundle
-    from edge_qc_trainer import dataset, evaluate, metrics, report
+    from edge_qc_trainer import dataset, measure, report
 
     bundle = load_bundle(model or SHIPPED)
     files = dataset.find_files(dataset.train_and_test(data)[1] or data)
     with _progress() as progress:
-        judgements, unreadable = evaluate.judge(bundle, files, progress.counter("judging", len(files)))
-    found = metrics.figures(judgements, bundle.card.labels, bundle.card.ok_labels, unreadable)
+        found = measure.figures_of_bundle(
+            bundle, files, progress, group=group, robustness=robustness, defect_rate=defect_rate, seed=seed
+        )
     report.print_tables(found, f"{bundle.card.id} on {data}")
     if json_file:
         json_file.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+
+
+@cli.command()
+@click.argument("data", type=_FOLDER)
+@click.option("--model", type=_FOLDER, help="A bundle. [default: the one that ships]")
+@click.option("--groups/--no-groups", "group", default=True, help="Count near copies of a part as one part.")
+@_policy_options
+def threshold(data: Path, model: Path | None, group: bool, **policy: float | None) -> None:  # noqa: FBT001
+    """Chooses decision thresholds on DATA, labelled pictures of parts that the model never saw.
+
+    Prints them as the device's config takes them.
+    """
+    from edge_qc.bundle import SHIPPED, load_bundle
+    from edge_qc_trainer import dataset, measure, report
+    from edge_qc_trainer.threshold import Policy, choose
+
+    asked = Policy(**policy)  # type: ignore[arg-type] # click gives the defect rate its default
+    bundle = load_bundle(model or SHIPPED)
+    files = dataset.find_files(dataset.train_and_test(data)[1] or data)
+    with _progress() as progress:
+        judgements, groups, _ = measure.judge_by_part(bundle, files, progress, group=group)
+    chosen = choose(judgements, groups, bundle.card.ok_labels, asked)
+    click.echo(f"# {bundle.card.id} on {data}: {chosen.figures['rule']}")
+    for name in ("escape", "overkill", "unsure"):
+        click.echo(f"# {name} of parts: {report.interval(chosen.figures[name])}")
+    found = chosen.thresholds
+    click.echo(f"decide:\n  ok_below: {found.ok_below:.9g}\n  reject_from: {found.reject_from:.9g}")
+
+
+@cli.command()
+@click.argument("data", type=_FOLDER)
+@click.option("--against", type=_FOLDER, help="Pictures that must not show a part of DATA: a test set, say.")
+@click.option("--out", "page_file", type=_FOLDER, help="Write a page with thumbnails of each finding here.")
+@click.option("--json", "json_file", type=_FOLDER, help="Write the findings here, with the path of every picture.")
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="Correlation that makes one part of two.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything serious is found.")
+def audit(
+    data: Path,
+    against: Path | None,
+    page_file: Path | None,
+    json_file: Path | None,
+    threshold: float | None,
+    strict: bool,  # noqa: FBT001
+) -> None:
+    """Looks at DATA as a suspicious engineer would: broken files, copies, leakage, wrong labels, confounds.
+
+    DATA holds a folder for each class, or train/ and test/ that hold such folders and are held against each other.
+    """
+    from edge_qc_trainer import audit_page
+    from edge_qc_trainer.audit import THRESHOLD
+    from edge_qc_trainer.audit import audit as look
+
+    with _progress() as progress:
+        found = look(data, against, threshold or THRESHOLD, progress)
+    audit_page.print_table(found)
+    if json_file:
+        json_file.write_text(json.dumps(audit_page.as_json(found), indent=2) + "\n", "utf-8")
+    if page_file:
+        page_file.write_text(audit_page.page(found, shlex.join(["edge-qc-train", *sys.argv[1:]])), "utf-8")
+        click.echo(f"{page_file}: open it in a browser; it holds pictures of the data")
+    if strict and found.count("serious"):
+        sys.exit(_FAULT)
 
 
 @cli.command()
@@ -176,6 +282,20 @@ def convert(
     with _progress() as progress:
         size = requantize.convert(keras_file, calibrate, out, labels, ok_label, names, progress)
     click.echo(f"{out}: {size / 1000:.0f} KB; measure it with edge-qc-train evaluate DATA --model {out}")
+
+
+@cli.command()
+@click.argument("bundle", type=_FOLDER)
+@click.argument("data", nargs=-1, required=True, type=_FOLDER)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, help="Threads that measure pictures.")
+def statistics(bundle: Path, data: tuple[Path, ...], threads: int) -> None:
+    """Puts what the gate knows of the training pictures in DATA into BUNDLE. `fit` and `convert` do so themselves."""
+    from edge_qc_trainer.statistics import remake
+
+    with _progress() as progress:
+        remade = remake(bundle, data, progress.counter, threads)
+    noted = remade.card.statistics
+    click.echo(f"{bundle}: statistics of {noted.pictures if noted else 0} pictures")
 
 
 def _text_or_file(text: str) -> str:

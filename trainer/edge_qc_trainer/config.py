@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_qc.errors import ConfigError
+from edge_qc.region import Region
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Layer = tuple[Annotated[int, Field(ge=4, le=512)], Literal[1, 3, 5, 7], Literal[1, 2]]
@@ -56,8 +57,9 @@ class Augment(Section):
     """Largest noise, standard deviation in grey levels."""
     jpeg_share: Share = 0.0
     """Pictures that are compressed as JPEG and read again, of quality 50 to 95."""
-    draw_share: Share = 0.0
-    """Good pictures that get a drawn defect and its label. Only where one class is good and one defective."""
+    draw_share: Share = 0.4
+    """Good pictures that get a drawn defect and its label; half as many defective ones get one more. Only where one
+    class is good and one defective."""
 
 
 class Recipe(Section):
@@ -67,6 +69,8 @@ class Recipe(Section):
     """Side of the network's input, pixels."""
     fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
     """How a picture of another shape is brought to it."""
+    region: Region | None = None
+    """The region of interest: what lies outside it is cut away, here and on the device. null: the whole picture."""
     layers: Annotated[tuple[Layer, ...], Field(min_length=2, max_length=20)] = (
         (16, 5, 2),
         (24, 3, 2),
@@ -77,22 +81,32 @@ class Recipe(Section):
     )
     """The convolutions: channels out, kernel in pixels, stride in pixels; each with batch norm and ReLU."""
     head: Literal["maps", "pooled"] = "maps"
-    """`maps`: a map of each class's evidence, whose mean and maximum over the places are the logits; the device shows
-    it as the heatmap. `pooled`: mean and maximum of the features, then a dense layer; no heatmap."""
-    dropout: Annotated[float, Field(ge=0, lt=0.9)] = 0.3
+    """`maps`: a map of each class's evidence, whose maximum over the places is the logit; the device shows it as the
+    heatmap. `pooled`: mean and maximum of the features, then a dense layer; no heatmap."""
+    unwrap: Literal["auto", "ring", "none"] = "auto"
+    """`ring`: the network sees the part's ring, unwrapped around the dark opening in its middle; a picture without one
+    cannot be judged. `auto`: where all but one in a hundred pictures have such an opening."""
+    evidence_weight: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Weight of the loss of the single places, beside that of the picture: of what is known to be free of defects and
+    of drawn ones. Head `maps` only."""
+    free_from: Share = 0.6
+    """Share of a defective part's places that is at first taken for free of defects: those that speak least for one."""
+    free_to: Share = 0.9
+    """The same from the middle of the training on."""
+    dropout: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     """Share of the head's inputs that is dropped in training."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Epochs at most."""
-    steps_per_epoch: Annotated[int, Field(ge=1, le=100_000)] = 240
+    steps_per_epoch: Annotated[int, Field(ge=1, le=100_000)] = 50
     """Batches an epoch."""
     patience: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Epochs without a better validation loss after which training stops."""
     batch: Annotated[int, Field(ge=2, le=4096)] = 32
     """Pictures a batch."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.5e-3
-    """Highest learning rate of AdamW, after the warm-up; falls with a cosine to a hundredth."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
+    """Highest learning rate, after the warm-up; falls with a cosine to a hundredth."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Weight decay of AdamW."""
+    """Weight decay, decoupled from the gradient."""
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 150
     """Batches over which the learning rate rises; a tenth of all of them at most."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
@@ -107,13 +121,26 @@ class Recipe(Section):
     """Share of the parts that is held out to measure on."""
     validation_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of the parts that chooses the epoch and the temperature."""
-    calibrate_shift: bool = False
+    calibrate_shift: bool = True
     """Whether calibration also moves the level between good and defective, not only the temperature. It takes many
     different good parts: a few decide it by themselves."""
     group_threshold: Annotated[float, Field(gt=0, le=1)] = 0.92
     """Correlation from which two pictures show the same part. On 5,377 castings, 0.91 to 0.94 gave the same groups."""
     augment: Augment = Augment()
     """Variation of the training pictures."""
+
+    @property
+    def map_side(self) -> int:
+        """Rows, and columns, of the network's maps."""
+        side = self.size
+        for _, _, stride in self.layers:
+            side = -(-side // stride)
+        return side
+
+    def free_share(self, step: int) -> float:
+        """Share of a defective part's places that is taken for free of defects at a step, from 0."""
+        risen = min(1.0, 2 * step / (self.epochs * self.steps_per_epoch))
+        return self.free_from + (self.free_to - self.free_from) * risen
 
     def with_options(self, **options: int | None) -> "Recipe":
         """This recipe with those options that are not None in place of its own.

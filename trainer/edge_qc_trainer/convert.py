@@ -20,6 +20,7 @@ from edge_qc.domain import FloatArray, Pixels
 from edge_qc.preprocess import Fit, standardise
 from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import ConversionError
+from edge_qc_trainer.split import spread_over_parts
 
 CALIBRATION_PICTURES = 300
 
@@ -35,17 +36,7 @@ class Quantized:
 
 def choose_calibration(candidates: IntArray, targets: IntArray, groups: IntArray, seed: int) -> IntArray:
     """At most 300 of the candidates: the classes alike, and in each class every part before a second copy of one."""
-    rng = np.random.default_rng(seed)
-    classes = np.unique(targets[candidates])
-    chosen: list[int] = []
-    for target in classes:
-        of_class = rng.permutation(candidates[targets[candidates] == target])
-        rank = np.zeros(len(of_class), np.int64)
-        seen: dict[int, int] = {}
-        for place, picture in enumerate(of_class):
-            rank[place] = seen[int(groups[picture])] = seen.get(int(groups[picture]), -1) + 1
-        chosen += of_class[np.argsort(rank, kind="stable")][: CALIBRATION_PICTURES // len(classes)].tolist()
-    return np.array(sorted(chosen), np.int64)
+    return spread_over_parts(candidates, targets, groups, seed, CALIBRATION_PICTURES)
 
 
 def quantize(keras_file: Path, calibration: Pixels, fit: Fit) -> Quantized:

@@ -13,11 +13,11 @@ from edge_qc_trainer.card import notes_file
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray, choose_ok_labels
 from edge_qc_trainer.errors import DataError
-from edge_qc_trainer.evaluate import Judgement, judge
 from edge_qc_trainer.fit import Fitted, logits_of
-from edge_qc_trainer.job import Job, Material, Progress, figures_of, fit_network, make_bundle
-from edge_qc_trainer.metrics import Figures
+from edge_qc_trainer.job import Job, Material, Progress, fit_network, make_bundle
+from edge_qc_trainer.measure import Measured, choose_out_of_fold, measure, pooled
 from edge_qc_trainer.split import Split
+from edge_qc_trainer.threshold import Chosen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,18 +34,15 @@ class CrossValidated:
     """What cross-validation found.
 
     Attributes:
-        judgements: one of each picture, by the device's own code and the int8 model of its fold.
-        places: the picture of each judgement.
+        measured: the verdict on each picture, by the device's own code and the int8 model of its fold.
         calibration: of all folds together, for the model that is trained on all parts.
+        chosen: the thresholds, of all folds together, where the job asks for any; a fold itself was judged by those
+            that the others chose.
     """
 
-    judgements: list[Judgement]
-    places: IntArray
+    measured: Measured
     calibration: Calibration
-
-    def figures(self, job: Job, material: Material) -> Figures:
-        """The figures over all folds."""
-        return figures_of(job, material, self.judgements, self.places)
+    chosen: Chosen | None
 
 
 def deal_into_folds(material: Material, job: Job) -> list[Split]:
@@ -88,27 +85,28 @@ def cross_validate(job: Job, material: Material, folder: Path, progress: Progres
     for number, split in enumerate(deal_into_folds(material, job), 1):
         progress.say(f"fold {number} of {job.folds}: {len(split.train)} to train on, {len(split.held_out)} held out")
         fitted = fit_network(job, material.with_split(split), progress)
-        folds.append(Fold(split, fitted, logits_of(fitted.model, material.dataset.pixels[split.held_out])))
+        folds.append(Fold(split, fitted, logits_of(fitted.model, material.dataset.seen(split.held_out))))
         right = folds[-1].logits.argmax(axis=1) == material.dataset.targets[split.held_out]
         progress.say(f"fold {number}: {right.mean():.1%} of its pictures right, before calibration")
-    judgements: list[Judgement] = []
+    measured: list[Measured] = []
     for number, fold in enumerate(folds, 1):
         calibration = _calibrated(job, material, [other for other in folds if other is not fold])
         keras_file = folder / f"fold-{number}.keras"
-        made = make_bundle(job, material.with_split(fold.split), fold.fitted, calibration, keras_file)
-        files = material.files(fold.split.held_out)
-        found, _ = judge(made.bundle({}), files, progress.counter(f"judging fold {number}", len(files)))
-        judgements += found
+        of_fold = material.with_split(fold.split)
+        made = make_bundle(job, of_fold, fold.fitted, calibration, keras_file)
+        measured.append(measure(job, of_fold, made.bundle({}), fold.logits, calibration, progress))
         keras_file.unlink()
         notes_file(keras_file).unlink()
-    places = np.concatenate([fold.split.held_out for fold in folds])
-    return CrossValidated(judgements, places, _calibrated(job, material, folds))
+    chosen = None
+    if job.policy:
+        measured, chosen = choose_out_of_fold(job, material, measured)
+    return CrossValidated(pooled(measured), _calibrated(job, material, folds), chosen)
 
 
 def calibrate_on_validation(job: Job, material: Material, fitted: Fitted) -> Calibration:
     """The calibration of a model on the validation pictures, which have chosen its epoch."""
     places = material.split.validation
-    return _calibrate(job, material, places, logits_of(fitted.model, material.dataset.pixels[places]))
+    return _calibrate(job, material, places, logits_of(fitted.model, material.dataset.seen(places)))
 
 
 def _calibrated(job: Job, material: Material, folds: Sequence[Fold]) -> Calibration:

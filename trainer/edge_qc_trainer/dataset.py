@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +13,16 @@ import numpy.typing as npt
 from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
-from edge_qc.preprocess import Fit, resize
+from edge_qc.preprocess import Fit, Fitting
+from edge_qc.region import Region
+from edge_qc.unwrap import Opening, find_opening, unwrap
 from edge_qc_trainer.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
 GOOD_PREFIXES = ("ok", "good", "pass")
+Unwrapping = Literal["auto", "ring", "none"]
+_MOST_HAVE_OPENINGS = 0.99
+_NO_OPENING = "no dark round opening near its middle to unwrap the part around"
 _LAYOUT = "a folder for each class with its pictures, such as DATA/ok/*.png and DATA/defect/*.png"
 
 
@@ -53,6 +60,7 @@ class Dataset:
         targets: shape (pictures,), int64: place of each picture's class in ``labels``.
         hashes: SHA-256 of each file.
         unreadable: the files that were skipped.
+        openings: of the parts, where the network sees their unwrapped rings; else none.
     """
 
     files: tuple[LabelledFile, ...]
@@ -61,6 +69,13 @@ class Dataset:
     targets: IntArray
     hashes: tuple[str, ...]
     unreadable: tuple[Unreadable, ...]
+    openings: tuple[Opening, ...] = ()
+
+    def seen(self, places: IntArray) -> Pixels:
+        """What the network sees of some pictures, as on the device: shape (places, size, size), uint8."""
+        if not self.openings:
+            return self.pixels[places]
+        return np.stack([unwrap(self.pixels[place], self.openings[place]) for place in places])
 
     @property
     def sources(self) -> IntArray:
@@ -109,7 +124,13 @@ def find_files(folder: Path, source: int = 0) -> list[LabelledFile]:
     return files
 
 
-def load(files: Sequence[LabelledFile], size: int, fit: Fit, advance: Callable[[], object] = lambda: None) -> Dataset:
+def load(
+    files: Sequence[LabelledFile],
+    size: int,
+    fit: Fit,
+    advance: Callable[[], object] = lambda: None,
+    region: Region | None = None,
+) -> Dataset:
     """Reads pictures and brings them to the network's size, once.
 
     Args:
@@ -117,6 +138,7 @@ def load(files: Sequence[LabelledFile], size: int, fit: Fit, advance: Callable[[
         size: side, pixels.
         fit: see ``edge_qc.preprocess.resize``.
         advance: called after each file.
+        region: the region of interest; None for whole pictures. A picture that does not hold it is unreadable.
 
     Raises:
         DataError: if fewer than two classes have pictures that can be read.
@@ -125,9 +147,10 @@ def load(files: Sequence[LabelledFile], size: int, fit: Fit, advance: Callable[[
     hashes: list[str] = []
     unreadable: list[Unreadable] = []
     pixels = np.empty((len(files), size, size), np.uint8)
+    fitting = Fitting(size, size, fit, region)
     for file in files:
         try:
-            pixels[len(kept)] = resize(read_picture(file.path), size, size, fit)
+            pixels[len(kept)] = fitting.pixels(read_picture(file.path))
         except (PictureError, OSError) as error:
             unreadable.append(Unreadable(file.path, str(error)))
         else:
@@ -137,6 +160,41 @@ def load(files: Sequence[LabelledFile], size: int, fit: Fit, advance: Callable[[
     labels = _labels(files, kept)
     targets = np.array([labels.index(file.label) for file in kept], np.int64)
     return Dataset(tuple(kept), pixels[: len(kept)], labels, targets, tuple(hashes), tuple(unreadable))
+
+
+def with_openings(data: Dataset, unwrapping: Unwrapping, threads: int = 1) -> Dataset:
+    """The pictures with the opening of each, where the network is to see unwrapped rings; else as they are.
+
+    Pictures without an opening are then skipped as unreadable: the device does not judge such either.
+
+    Args:
+        data: the pictures.
+        unwrapping: ``ring``, ``none``, or ``auto`` for a ring where all but one in a hundred pictures have an opening.
+        threads: that look for openings.
+
+    Raises:
+        DataError: if a class would be left without a picture.
+    """
+    if unwrapping == "none":
+        return data
+    with ThreadPoolExecutor(threads) as pool:
+        openings = list(pool.map(find_opening, data.pixels))
+    found = np.array([opening is not None for opening in openings])
+    if unwrapping == "auto" and found.mean() < _MOST_HAVE_OPENINGS:
+        return data
+    places = np.flatnonzero(found)
+    kept = [data.files[place] for place in places]
+    _labels(data.files, kept)
+    without = tuple(Unreadable(data.files[place].path, _NO_OPENING) for place in np.flatnonzero(~found))
+    return replace(
+        data,
+        files=tuple(kept),
+        pixels=data.pixels if found.all() else data.pixels[places],
+        targets=data.targets[places],
+        hashes=tuple(data.hashes[place] for place in places),
+        unreadable=data.unreadable + without,
+        openings=tuple(opening for opening in openings if opening is not None),
+    )
 
 
 def _labels(files: Sequence[LabelledFile], kept: Sequence[LabelledFile]) -> tuple[str, ...]:

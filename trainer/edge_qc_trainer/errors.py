@@ -11,6 +11,10 @@ class BackendError(EdgeQcError):
     """A library that was asked for is not installed."""
 
 
+class SpaceError(EdgeQcError):
+    """The disk is full."""
+
+
 class ConversionError(EdgeQcError):
     """The network could not be turned into an int8 model that the device runs."""
 

@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_qc.bundle import Bundle
+import numpy as np
+
+from edge_qc.bundle import Bundle, Thresholds
 from edge_qc.classify.litert import LiteRtClassifier
-from edge_qc.domain import Frame, Outcome, Part
+from edge_qc.decide import decide
+from edge_qc.domain import FloatArray, Frame, Outcome, Part, Pixels, Prediction
 from edge_qc.errors import PictureError
-from edge_qc.inspector import Inspector
+from edge_qc.inspector import Gate, Inspector
 from edge_qc.picture import read_picture
-from edge_qc.quality import QualityFault, check_quality
+from edge_qc.quality import QualityGate
 from edge_qc.sections import Quality
 from edge_qc_trainer.dataset import LabelledFile, Unreadable
 from edge_qc_trainer.errors import DataError
@@ -30,6 +33,8 @@ class Judgement:
         score: probability of the defective classes together, 0 to 1; None when it was not inspected.
         reason: the verdict's reason.
         source: which DATA the file came with, from 0.
+        probabilities: of the classes in the model's order, sum 1; empty when it was not inspected.
+        heatmap: shape (rows, columns), float32, 0 to 1: where the evidence for a defect lies; None where there is none.
     """
 
     path: Path
@@ -39,17 +44,58 @@ class Judgement:
     score: float | None
     reason: str
     source: int = 0
+    probabilities: tuple[float, ...] = ()
+    heatmap: FloatArray | None = field(default=None, compare=False, repr=False)
+
+    def decided_anew(
+        self,
+        labels: Sequence[str],
+        ok_labels: Sequence[str],
+        thresholds: Thresholds,
+        probabilities: Sequence[float] = (),
+    ) -> "Judgement":
+        """The same picture under other thresholds, by the device's rule; one that was not inspected stays so.
+
+        Args:
+            labels: the classes in the order of the probabilities.
+            ok_labels: those that are good.
+            thresholds: between ok, unsure and reject.
+            probabilities: to decide on in place of this judgement's own.
+        """
+        if not self.probabilities:
+            return self
+        chosen = tuple(probabilities) or self.probabilities
+        prediction = Prediction(tuple(labels), np.array(chosen, np.float32))
+        verdict = decide(prediction, ok_labels, thresholds.ok_below, thresholds.reject_from)
+        return replace(
+            self,
+            outcome=verdict.outcome,
+            predicted=verdict.label,
+            score=verdict.score,
+            reason=verdict.reason,
+            probabilities=chosen,
+        )
+
+    def without_heatmap(self) -> "Judgement":
+        """The same without its heatmap, which is most of it."""
+        return replace(self, heatmap=None)
 
 
 def inspector_of(bundle: Bundle) -> Inspector:
     """The device's inspector with a bundle, its thresholds, and the gate's defaults."""
-    quality, thresholds = Quality(), bundle.card.thresholds
+    return _inspector(bundle, QualityGate(Quality(), bundle.card.statistics))
 
-    def gate(frame: Frame) -> QualityFault | None:
-        return check_quality(frame, quality.dark_below, quality.bright_above, quality.flat_below)
 
+def ungated_inspector_of(bundle: Bundle) -> Inspector:
+    """The same without a gate: for pictures that show nothing on purpose."""
+    return _inspector(bundle, lambda _frame: None)
+
+
+def _inspector(bundle: Bundle, gate: Gate) -> Inspector:
+    thresholds = bundle.card.thresholds
     classifier = LiteRtClassifier(bundle)
-    return Inspector(gate, classifier, bundle.card.ok_labels, thresholds.ok_below, thresholds.reject_from)
+    fit = bundle.card.input.fitting().frame
+    return Inspector(gate, classifier, bundle.card.ok_labels, thresholds.ok_below, thresholds.reject_from, fit=fit)
 
 
 def judge(
@@ -92,9 +138,23 @@ def check_labels(bundle: Bundle, files: Sequence[LabelledFile]) -> None:
 
 
 def _judge_one(inspector: Inspector, file: LabelledFile, seq: int) -> Judgement:
+    return judge_pixels(inspector, file, read_picture(file.path), seq)
+
+
+def judge_pixels(inspector: Inspector, file: LabelledFile, pixels: Pixels, seq: int = 1) -> Judgement:
+    """The verdict on a picture that came from a file, as it is or varied: shape (height, width), uint8."""
     now, at = time.monotonic_ns(), datetime.now(UTC)
-    frame = Frame(read_picture(file.path), seq, now, at, source="evaluate", name=file.path.name)
-    verdict, _ = inspector.inspect(Part(seq, file.path.name, now, at, deadline_ns=now, source="evaluate", frame=frame))
+    frame = Frame(pixels, seq, now, at, source="evaluate", name=file.path.name)
+    part = Part(seq, file.path.name, now, at, deadline_ns=now, source="evaluate", frame=frame)
+    verdict, prediction = inspector.inspect(part)
     return Judgement(
-        file.path, file.label, verdict.outcome, verdict.label, verdict.score, verdict.reason, source=file.source
+        file.path,
+        file.label,
+        verdict.outcome,
+        verdict.label,
+        verdict.score,
+        verdict.reason,
+        source=file.source,
+        probabilities=tuple(map(float, prediction.probabilities)) if prediction else (),
+        heatmap=prediction.heatmap if prediction else None,
     )

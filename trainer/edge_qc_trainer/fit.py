@@ -1,4 +1,4 @@
-"""Fits the network: AdamW, averaged weights, the best epoch on the validation pictures."""
+"""Fits the network: losses of pictures and of places, averaged weights, the epoch that is best on validation."""
 
 import os
 import time
@@ -10,11 +10,12 @@ import numpy as np
 
 from edge_qc.domain import FloatArray, Pixels
 from edge_qc.preprocess import standardise
-from edge_qc_trainer.batches import FloatWeights, Sampler, made_ahead
+from edge_qc_trainer.batches import Flags, FloatWeights, Sampler, made_ahead
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import BackendError, FittingError
-from edge_qc_trainer.network import build
+from edge_qc_trainer.network import LOGITS, build, for_training, has_maps
+from edge_qc_trainer.optimizer import build_optimizer
 
 _REFRESH_BATCHES = 30
 _PREDICT_AT_ONCE = 64
@@ -102,18 +103,19 @@ def train(
     """
     keras = import_keras()
     keras.utils.set_random_seed(seed)
-    model = compiled(recipe, sampler.classes)
+    model = build(recipe, sampler.classes)
+    trained = compiled(model, recipe, sampler.good)
     epochs: list[Epoch] = []
     least, best, best_weights = np.inf, 0, model.get_weights()
     for number in range(1, recipe.epochs + 1):
         began = time.monotonic()
-        loss, accuracy = _run_steps(model, recipe, sampler, number, threads, report)
+        loss, accuracy = _run_steps(trained, recipe, sampler, number, threads, report)
         if validation is None:
             _check_finite(loss)
             epochs.append(Epoch(number, loss, accuracy, None, None, seconds=time.monotonic() - began))
             continue
         running_weights = model.get_weights()
-        average_weights(model, sampler)
+        average_weights(trained, sampler)
         figures = weighted_figures(logits_of(model, validation.pixels), validation)
         _check_finite(loss, figures[0])
         epochs.append(Epoch(number, loss, accuracy, *figures, seconds=time.monotonic() - began))
@@ -123,7 +125,7 @@ def train(
             break
         model.set_weights(running_weights)
     if validation is None:
-        average_weights(model, sampler)
+        average_weights(trained, sampler)
         return Fitted(model, tuple(epochs), len(epochs))
     model.set_weights(best_weights)
     return Fitted(model, tuple(epochs), best)
@@ -139,30 +141,59 @@ def _check_finite(*losses: float) -> None:
         )
 
 
-def compiled(recipe: Recipe, classes: int) -> Any:
-    """The untrained network with its loss and optimizer."""
+def compiled(model: Any, recipe: Recipe, good: Flags) -> Any:
+    """The network as it is trained, with its losses and its optimizer; it shares its weights with ``model``.
+
+    Args:
+        model: from ``build``.
+        recipe: how to train.
+        good: shape (classes,): which classes are good.
+    """
     import keras
 
-    steps = recipe.epochs * recipe.steps_per_epoch
-    warmup = min(recipe.warmup_steps, steps // 10)
-    rate = (
-        keras.optimizers.schedules.CosineDecay(
-            recipe.learning_rate / 100,
-            max(1, steps - warmup),
-            alpha=0.01,
-            warmup_target=recipe.learning_rate,
-            warmup_steps=warmup,
-        )
-        if warmup
-        else keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=0.01)
-    )
-    model = build(recipe, classes)
-    model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.average),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-    )
-    return model
+    trained = for_training(model)
+    losses = [keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)]
+    metrics: list[list[Any]] = [[keras.metrics.CategoricalAccuracy(name="accuracy")]]
+    if has_maps(model):
+        losses.append(evidence_loss(good))
+        metrics.append([])
+    weights = [1.0, recipe.evidence_weight][: len(losses)]
+    trained.compile(build_optimizer(recipe), losses, loss_weights=weights, metrics=metrics)
+    return trained
+
+
+def evidence_loss(good: Flags) -> Callable[[Any, Any], Any]:
+    """The loss of the single places of the maps: what is known of them, and that a defect is a small thing.
+
+    The log-odds of the defective classes at each place are held down where there is no defect and up where one was
+    drawn. Of a defective part whose defect nobody has marked, the places that speak least for one are held down too:
+    so the network finds where the defect lies instead of learning the part by heart.
+
+    Args:
+        good: shape (classes,): which classes are good.
+
+    Returns:
+        A function of the evidence (batch, rows, columns), as ``Sampler.batch`` gives it, and the maps (batch, rows,
+        columns, classes); its value has shape (batch,), in nats a place.
+    """
+    from keras import ops
+
+    ok, defective = np.flatnonzero(good).tolist(), np.flatnonzero(~good).tolist()
+
+    def loss(evidence: Any, maps: Any) -> Any:
+        evidence = ops.reshape(evidence, (-1, maps.shape[1] * maps.shape[2]))
+        log_odds = ops.logsumexp(ops.take(maps, defective, -1), -1) - ops.logsumexp(ops.take(maps, ok, -1), -1)
+        log_odds = ops.reshape(log_odds, (-1, maps.shape[1] * maps.shape[2]))
+        drawn, free = ops.cast(evidence >= 1, "float32"), evidence < 0
+        unknown = ops.logical_and(evidence > 0, evidence < 1)
+        rank = ops.argsort(ops.argsort(ops.where(unknown, log_odds, np.inf), axis=1), axis=1)
+        fewest = ops.cast(rank, "float32") < evidence * ops.sum(ops.cast(unknown, "float32"), 1, keepdims=True)
+        held_down = ops.cast(ops.logical_or(free, ops.logical_and(unknown, fewest)), "float32")
+        down = ops.sum(held_down * ops.softplus(log_odds), 1) / ops.maximum(ops.sum(held_down, 1), 1)
+        up = ops.sum(drawn * ops.softplus(-log_odds), 1) / ops.maximum(ops.sum(drawn, 1), 1)
+        return down + up
+
+    return loss
 
 
 def _run_steps(
@@ -173,15 +204,18 @@ def _run_steps(
     threads: int,
     report: Callable[[int, str], object],
 ) -> tuple[float, float]:
-    """One epoch of batches; the mean loss and accuracy over it."""
+    """One epoch of batches; the mean cross-entropy of the pictures and the share right over it."""
     model.reset_metrics()
     last = epoch * recipe.steps_per_epoch
-    figures = {"loss": np.nan, "accuracy": np.nan}
+    with_maps = len(model.outputs) == 2
+    figures: dict[str, Any] = {}
     for step, batch in enumerate(made_ahead(sampler.batch, last - recipe.steps_per_epoch, last, threads), 1):
-        figures = model.train_on_batch(*batch, return_dict=True)
+        pictures, targets, evidence = batch
+        figures = model.train_on_batch(pictures, [targets, evidence] if with_maps else targets, return_dict=True)
         done = last - recipe.steps_per_epoch + step
         report(done, f"epoch {epoch}/{recipe.epochs}  loss {float(figures['loss']):.3f}")
-    return float(figures["loss"]), float(figures["accuracy"])
+    of_pictures = LOGITS + "_" if with_maps else ""
+    return float(figures[of_pictures + "loss"]), float(figures[of_pictures + "accuracy"])
 
 
 def average_weights(model: Any, sampler: Sampler) -> None:
@@ -199,7 +233,7 @@ def refresh_batch_norm(model: Any, sampler: Sampler) -> None:
     for number in range(_REFRESH_BATCHES):
         for norm in norms:
             norm.momentum = number / (number + 1)  # the running mean of all batches so far
-        pictures, _ = sampler.batch(number)
+        pictures = sampler.batch(number)[0]
         model(keras.ops.convert_to_tensor(pictures), training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -2,11 +2,12 @@
 
 A set that is split by picture measures memory where it holds copies: a copy of the test picture was trained on. Each
 picture's ring around the bore is unwrapped to polar coordinates, where a turn is a shift; the rows' spectra are
-correlated with every other picture's, in both mirror senses, and whatever correlates joins a group.
+correlated with every other picture's, in both mirror senses, and whatever correlates joins a group. Neither the search
+for the bore nor the rows know how bright the picture is.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from scipy import fft
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
 
 from edge_qc.domain import FloatArray, Pixels
 from edge_qc_trainer.dataset import IntArray
@@ -24,9 +26,13 @@ RADII = np.linspace(0.3, 1.62, 12)  # of the bore's radius: from within it to th
 LOWEST, HIGHEST = 2, 40  # cycles a turn: below is light from a side, above is noise
 TURNS = 4 * HIGHEST  # that are compared: with twice HIGHEST, the bare minimum, a copy between two of them was missed
 _SIDE = 300  # the bounds on areas below are in pixels of a picture of this side
-_BLOCK = 64  # rows of the correlation at a time: 8,000 pictures take some 600 MB
+_MIDDLE = slice(40, 260)  # where the light is measured: the corners show what the part lies on
+_DARKEST, _DARK = 0.03, 0.35  # share of pixels that are as dark as a bore; how far from there to the median it reaches
+_BLOCK, _WIDE = 64, 1024  # rows and columns that are compared at a time: they stay in the cache
+_PAIRS = 512  # that are correlated at a time
 
 Ellipse = tuple[tuple[float, float], tuple[float, float], float]
+Spectra = npt.NDArray[np.complex64]
 
 
 def group_near_copies(pixels: Pixels, hashes: Sequence[str], threshold: float, among: IntArray) -> IntArray:
@@ -45,10 +51,34 @@ def group_near_copies(pixels: Pixels, hashes: Sequence[str], threshold: float, a
     if not len(among):
         return groups
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        spectra = _spectra(np.stack(list(pool.map(unwrap, (pixels[place] for place in among)))))
-    for start in range(0, len(among), _BLOCK):
-        rows, columns = np.nonzero(_correlate(spectra, start) >= threshold)
-        groups = _join(groups, among[rows + start], among[columns + start])
+        rings = np.stack(list(pool.map(unwrap, (pixels[place] for place in among))))
+    return group_rings(rings, groups, threshold, among)
+
+
+def group_rings(rings: FloatArray, groups: IntArray, threshold: float, among: IntArray) -> IntArray:
+    """Joins the groups whose pictures show the same part.
+
+    Args:
+        rings: shape (compared, 12, 180), float32: ``unwrap`` of the compared pictures.
+        groups: shape (pictures,), int64: groups so far, numbered from 0.
+        threshold: as ``group_near_copies``.
+        among: shape (compared,), int64: places of the compared pictures.
+
+    Returns:
+        Shape (pictures,), int64: numbers of the groups, from 0.
+    """
+    spectra = _spectra(rings)
+    planes = _Planes(*(np.ascontiguousarray(plane) for plane in (spectra.real, spectra.imag)))
+    # Many small products: threads of the linear algebra would only wait for each other.
+    with threadpool_limits(1):
+        for start in range(0, len(among), _BLOCK):
+            for rows, columns, mirrored in _possible(planes, start, threshold):
+                # One pair joins whole groups, so most of the pairs that follow are together by then.
+                for first, second in _in_chunks(rows, columns):
+                    apart = groups[among[first]] != groups[among[second]]
+                    left, right = first[apart], second[apart]
+                    alike = _correlate(spectra, left, right, mirrored=mirrored) >= threshold
+                    groups = _join(groups, among[left[alike]], among[right[alike]])
     return groups
 
 
@@ -90,9 +120,10 @@ def find_bore(pixels: Pixels) -> Ellipse:
     """
     middle = _SIDE / 2
     nothing: Ellipse = ((middle, middle), (middle, middle), 0.0)
-    _, dark = cv2.threshold(cv2.GaussianBlur(pixels, (0, 0), 2), 70, 255, cv2.THRESH_BINARY_INV)
+    smooth = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2), np.uint8)
+    _, dark = cv2.threshold(smooth, _darkness(smooth), 255, cv2.THRESH_BINARY_INV)
     _, regions, stats, centres = cv2.connectedComponentsWithStats(dark)
-    areas = stats[1:, cv2.CC_STAT_AREA].astype(float)
+    areas = np.where(_inside(np.asarray(stats, np.int32)), stats[:, cv2.CC_STAT_AREA], 0)[1:].astype(float)
     if not (areas >= 1500).any():
         return nothing
     distances = np.hypot(*(centres[1:] - middle).T)
@@ -105,7 +136,20 @@ def find_bore(pixels: Pixels) -> Ellipse:
     return (x, y), (width, height), degrees
 
 
-def _spectra(rings: FloatArray) -> npt.NDArray[np.complex64]:
+def _darkness(smooth: Pixels) -> float:
+    """The grey level that parts bore from metal, from the picture's own light."""
+    shares = np.cumsum(np.bincount(smooth[_MIDDLE, _MIDDLE].ravel(), minlength=256)) / (220 * 220)
+    darkest, median = np.searchsorted(shares, (_DARKEST, 0.5))
+    return float(darkest + _DARK * (median - darkest))
+
+
+def _inside(stats: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Whether each region keeps clear of the border: a dark table under the part does not."""
+    left, top, width, height = stats[:, :4].T
+    return np.asarray((left > 0) & (top > 0) & (left + width < _SIDE) & (top + height < _SIDE))
+
+
+def _spectra(rings: FloatArray) -> Spectra:
     """Shape (40, pictures, 12), complex64: weighted and of unit length a picture, so that products correlate."""
     spectra = np.fft.rfft(rings, axis=2)[:, :, :HIGHEST].astype(np.complex64)
     cycles = np.arange(HIGHEST)
@@ -114,18 +158,71 @@ def _spectra(rings: FloatArray) -> npt.NDArray[np.complex64]:
     return np.ascontiguousarray((spectra / np.maximum(lengths, 1e-9)).transpose(2, 0, 1))
 
 
-def _correlate(spectra: npt.NDArray[np.complex64], start: int) -> FloatArray:
-    """Highest circular correlation, over all turns and both mirror senses, of a block with all pictures from it on."""
-    block, others = spectra[:, start : start + _BLOCK], np.conj(spectra[:, start:]).transpose(0, 2, 1)
-    best = np.zeros((block.shape[1], others.shape[2]), np.float32)
-    for sense in (block, np.conj(block)):
-        product = np.ascontiguousarray(np.matmul(sense, others).transpose(1, 2, 0))
-        correlation = fft.irfft(product, n=TURNS, axis=2, workers=os.cpu_count()).max(2) * TURNS
-        np.maximum(best, correlation, out=best)
-    return best
+def _possible(planes: "_Planes", start: int, threshold: float) -> Iterator[tuple[IntArray, IntArray, bool]]:
+    """The pairs of a block with all pictures after them that may correlate, and in which sense: mirrored or not.
+
+    No turn makes a correlation higher than the sum of its magnitudes over all frequencies. Of different parts 97 % fall
+    short of the threshold by that alone, and need no transform back.
+    """
+    count = planes.real.shape[1]
+    for left in range(start, count, _WIDE):
+        bounds = planes.bounds(slice(start, min(count, start + _BLOCK)), slice(left, min(count, left + _WIDE)))
+        for mirrored, bound in enumerate(bounds):
+            rows, columns = np.nonzero(np.triu(bound >= threshold, 1 + start - left))
+            yield rows + start, columns + left, bool(mirrored)
+
+
+class _Planes:
+    """Real and imaginary parts of spectra, for sums of magnitudes of their products.
+
+    Args:
+        real: shape (40, pictures, 12), float32.
+        imaginary: alike.
+    """
+
+    def __init__(self, real: FloatArray, imaginary: FloatArray) -> None:
+        self.real, self.imaginary = real, imaginary
+
+    def bounds(self, rows: slice, columns: slice) -> FloatArray:
+        """What no correlation of these pictures exceeds: shape (2, rows, columns), as they are and mirrored."""
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        sums = np.zeros((2, *shape), np.float32)
+        even, odd, cross, back, square = (np.empty(shape, np.float32) for _ in range(5))
+        for real, imaginary in zip(self.real[LOWEST:], self.imaginary[LOWEST:], strict=True):
+            np.matmul(real[rows], real[columns].T, out=even)
+            np.matmul(imaginary[rows], imaginary[columns].T, out=odd)
+            np.matmul(imaginary[rows], real[columns].T, out=cross)
+            np.matmul(real[rows], imaginary[columns].T, out=back)
+            for total, with_odd, with_back in zip(sums, (np.add, np.subtract), (np.subtract, np.add), strict=True):
+                # In place: fresh arrays of this size cost more than the arithmetic.
+                with_odd(even, odd, out=square)
+                np.square(square, out=square)
+                np.add(total, _root(square, with_back(cross, back)), out=total)
+        return np.asarray(2 * sums, np.float32)
+
+
+def _root(square: FloatArray, other: FloatArray) -> FloatArray:
+    """``sqrt(square + other ** 2)``, in place of ``square``; quicker than hypot, which guards against overflow."""
+    np.square(other, out=other)
+    np.add(square, other, out=square)
+    return np.asarray(np.sqrt(square, out=square), np.float32)
+
+
+def _in_chunks(rows: IntArray, columns: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    for start in range(0, len(rows), _PAIRS):
+        yield rows[start : start + _PAIRS], columns[start : start + _PAIRS]
+
+
+def _correlate(spectra: Spectra, rows: IntArray, columns: IntArray, *, mirrored: bool) -> FloatArray:
+    """Highest circular correlation of each pair over all turns, shape (pairs,)."""
+    left = np.conj(spectra[:, rows]) if mirrored else spectra[:, rows]
+    product = np.einsum("fpr,fpr->pf", left, np.conj(spectra[:, columns]))
+    return np.asarray(fft.irfft(product, n=TURNS, axis=1).max(1) * TURNS, np.float32)
 
 
 def _join(groups: IntArray, rows: IntArray, columns: IntArray) -> IntArray:
+    if not len(rows):
+        return groups
     count = int(groups.max()) + 1
     edges = (np.ones(len(rows), bool), (groups[rows], groups[columns]))
     _, joined = connected_components(coo_matrix(edges, shape=(count, count)), directed=False)

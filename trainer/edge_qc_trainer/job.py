@@ -1,25 +1,25 @@
 """A job of ``fit`` and its stages: gather the pictures, fit the network, make the bundle, measure it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from edge_qc.bundle import Bundle
+from edge_qc.bundle import Bundle, Thresholds
 from edge_qc_trainer import dataset
 from edge_qc_trainer.batches import Sampler, sampling_weights
 from edge_qc_trainer.calibrate import Calibration, shift_logits
-from edge_qc_trainer.card import Notes, bundle_of, notes_file, versions
+from edge_qc_trainer.card import Notes, bundle_of, versions, write_notes
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.convert import Quantized, choose_calibration, quantize
 from edge_qc_trainer.dataset import Dataset, IntArray, LabelledFile
-from edge_qc_trainer.errors import DataError
-from edge_qc_trainer.evaluate import Judgement, judge
 from edge_qc_trainer.fit import Fitted, Validation, train
 from edge_qc_trainer.groups import group_near_copies
-from edge_qc_trainer.metrics import Figures, by_group, figures
+from edge_qc_trainer.metrics import Figures
 from edge_qc_trainer.split import Split, split_by_group
+from edge_qc_trainer.statistics import statistics_of
+from edge_qc_trainer.threshold import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,9 @@ class Job:
         threads: threads that make batches.
         licence_note: a sentence on the data and its licence, for the card.
         command: as it was typed, for the card.
+        policy: what the decision thresholds are chosen for.
+        robustness: whether held-out pictures are judged under other light and optics too.
+        audit: the JSON of an audit of the pictures, for the report.
     """
 
     data: tuple[Path, ...]
@@ -56,6 +59,9 @@ class Job:
     licence_note: str = "Its licence is that of its data."
     threads: int = 1
     command: str = ""
+    policy: Policy = field(default_factory=Policy)
+    robustness: bool = True
+    audit: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +82,7 @@ class Material:
             return None
         data, places, by_part = self.dataset, self.split.validation, recipe.model_copy(update={"copies_power": -1.0})
         weights = sampling_weights(data.targets[places], self.groups[places], data.sources[places], by_part)
-        return Validation(data.pixels[places], data.targets[places], weights)
+        return Validation(data.seen(places), data.targets[places], weights)
 
     def files(self, places: IntArray) -> list[LabelledFile]:
         """The files of some pictures."""
@@ -114,7 +120,11 @@ def gather(job: Job, progress: Progress) -> Material:
     train_files, test_files = _find(job)
     files = [*train_files, *test_files]
     dataset.choose_ok_labels(sorted({file.label for file in files}), job.ok_labels)
-    data = dataset.load(files, job.recipe.size, job.recipe.fit, progress.counter("reading", len(files)))
+    reading = progress.counter("reading", len(files))
+    data = dataset.load(files, job.recipe.size, job.recipe.fit, reading, job.recipe.region)
+    data = dataset.with_openings(data, job.recipe.unwrap, job.threads)
+    if data.openings:
+        progress.say("the parts are round: the network sees their rings, unwrapped around the opening in the middle")
     for skipped in data.unreadable:
         progress.say(f"skipped {skipped.path}: {skipped.reason}")
     parts = _group(job, data, progress)
@@ -162,24 +172,12 @@ def fit_network(job: Job, material: Material, progress: Progress) -> Fitted:
     data, places, recipe = material.dataset, material.split.train, job.recipe
     targets = data.targets[places]
     weights = sampling_weights(targets, material.groups[places], data.sources[places], recipe)
-    good, defective = _drawn_classes(data.labels, dataset.choose_ok_labels(data.labels, job.ok_labels), recipe)
-    sampler = Sampler(data.pixels[places], targets, weights, len(data.labels), recipe, job.seed, good, defective)
+    ok_labels = dataset.choose_ok_labels(data.labels, job.ok_labels)
+    good = np.array([label in ok_labels for label in data.labels])
+    openings = tuple(data.openings[place] for place in places) if data.openings else ()
+    sampler = Sampler(data.pixels[places], targets, weights, good, recipe, job.seed, openings)
     on_step = progress.begin("fitting", recipe.epochs * recipe.steps_per_epoch)
     return train(recipe, sampler, material.validation(recipe), seed=job.seed, threads=job.threads, report=on_step)
-
-
-def _drawn_classes(labels: Sequence[str], ok_labels: Sequence[str], recipe: Recipe) -> tuple[int | None, int | None]:
-    if not recipe.augment.draw_share:
-        return None, None
-    if len(labels) != 2:
-        raise DataError(
-            "draw_share of the recipe",
-            expected="one good class and one defective class",
-            got=f"{len(labels)} classes",
-            remedy="Set it to 0",
-        )
-    good = labels.index(ok_labels[0])
-    return good, 1 - good
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,11 +186,17 @@ class Made:
 
     quantized: Quantized
     notes: Notes
-    path: Path
+    keras_file: Path
 
     def bundle(self, metrics: Figures) -> Bundle:
         """The bundle, in memory."""
-        return bundle_of(self.quantized, self.notes, metrics, self.path)
+        return bundle_of(self.quantized, self.notes, metrics, self.keras_file.parent / "bundle")
+
+    def with_thresholds(self, thresholds: Thresholds) -> "Made":
+        """The same with other decision thresholds, which the notes beside the network then have too."""
+        notes = self.notes.model_copy(update={"thresholds": thresholds})
+        write_notes(self.keras_file, notes)
+        return replace(self, notes=notes)
 
 
 def make_bundle(job: Job, material: Material, fitted: Fitted, calibration: Calibration, keras_file: Path) -> Made:
@@ -201,10 +205,10 @@ def make_bundle(job: Job, material: Material, fitted: Fitted, calibration: Calib
     defective = np.array([label not in notes.ok_labels for label in notes.labels])
     shift_logits(fitted.model, defective, calibration.shift * calibration.temperature)
     fitted.model.save(keras_file)
-    notes_file(keras_file).write_text(notes.model_dump_json(indent=2) + "\n", "utf-8")
+    write_notes(keras_file, notes)
     chosen = choose_calibration(material.split.train, data.targets, material.groups, job.seed)
-    quantized = quantize(keras_file, data.pixels[chosen], job.recipe.fit)
-    return Made(quantized, notes, keras_file.parent / "bundle")
+    quantized = quantize(keras_file, data.seen(chosen), job.recipe.fit)
+    return Made(quantized, notes, keras_file)
 
 
 def notes_of(job: Job, material: Material, calibration: Calibration) -> Notes:
@@ -226,43 +230,14 @@ def notes_of(job: Job, material: Material, calibration: Calibration) -> Notes:
         labels=labels,
         ok_labels=dataset.choose_ok_labels(labels, job.ok_labels),
         fit=job.recipe.fit,
+        region=job.recipe.region,
+        unwrap="ring" if data.openings else "none",
+        statistics=statistics_of(
+            data.pixels, data.targets, material.groups, split.train, seed=job.seed, threads=job.threads
+        ),
         temperature=calibration.temperature,
         licence_note=job.licence_note,
         command=job.command,
         data={**counts, "fingerprint": data.fingerprint, "seed": job.seed, "shift": calibration.shift},
         made_with=versions(),
     )
-
-
-def measure(job: Job, material: Material, bundle: Bundle, progress: Progress) -> Figures:
-    """The figures of the int8 model on the held-out pictures, judged by the device's own code."""
-    places = material.split.held_out
-    files = material.files(places)
-    judgements, _ = judge(bundle, files, progress.counter("judging", len(files)))
-    return figures_of(job, material, judgements, places)
-
-
-def figures_of(job: Job, material: Material, judgements: list[Judgement], places: IntArray) -> Figures:
-    """The figures of judged pictures, by picture, by part and by DATA."""
-    data, parts = material.dataset, material.groups[places]
-    labels, ok_labels = data.labels, dataset.choose_ok_labels(data.labels, job.ok_labels)
-    metrics = figures(judgements, labels, ok_labels, data.unreadable)
-    metrics["by_group"] = by_group(judgements, parts)
-    known = 0 if job.folds else int(np.isin(parts, material.groups[material.split.train]).sum())
-    metrics["held_out_near_copies_in_training"] = known
-    names = [folder.name for folder in (*job.data, *job.distinct)]
-    if len({j.source for j in judgements}) > 1:
-        metrics["by_source"] = [
-            {"source": name, **without_lists(figures([j for j in judgements if j.source == source], labels, ok_labels))}
-            for source, name in enumerate(names)
-        ]
-    return metrics
-
-
-def without_lists(metrics: Figures) -> Figures:
-    """The figures without the single pictures: a card names no files."""
-    lists = ("errors", "not_inspected", "unreadable")
-    short = {key: value for key, value in metrics.items() if key not in lists}
-    if "by_group" in short:
-        short["by_group"] = {key: value for key, value in short["by_group"].items() if key != "wrong"}
-    return short

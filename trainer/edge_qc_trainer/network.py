@@ -24,10 +24,9 @@ def _maps_head(features: Any, classes: int, dropout: float) -> Any:
     from keras import layers
 
     maps = layers.Conv2D(classes, 1, name=MAPS)(layers.Dropout(dropout)(features))
-    # The mean alone overlooks a small hole; the maximum alone does not learn.
-    everywhere = layers.GlobalAveragePooling2D(keepdims=True)(maps)
-    strongest = layers.MaxPooling2D(maps.shape[1:3])(maps)
-    return layers.Reshape((classes,), name=LOGITS)(layers.Add()([everywhere, strongest]))
+    # The maximum alone: with the mean in the logit a network learns what defective parts look like as a whole, and
+    # takes an unknown good one for defective.
+    return layers.Reshape((classes,), name=LOGITS)(layers.MaxPooling2D(maps.shape[1:3])(maps))
 
 
 def _pooled_head(features: Any, classes: int, dropout: float) -> Any:
@@ -35,6 +34,20 @@ def _pooled_head(features: Any, classes: int, dropout: float) -> Any:
 
     pools = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
     return layers.Dense(classes, name=LOGITS)(layers.Dropout(dropout)(layers.Concatenate()(pools)))
+
+
+def has_maps(model: Any) -> bool:
+    """Whether a network of ``build`` has class maps."""
+    return MAPS in [layer.name for layer in model.layers]
+
+
+def for_training(model: Any) -> Any:
+    """The same network and the same weights with the class maps, where it has them, as a second output."""
+    import keras
+
+    if not has_maps(model):
+        return model
+    return keras.Model(model.inputs, [model.output, model.get_layer(MAPS).output])
 
 
 def for_device(model: Any) -> Any:

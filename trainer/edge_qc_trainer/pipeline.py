@@ -1,22 +1,26 @@
 """THE PIPELINE of ``fit``: read, group near copies, split, fit, quantize, judge as the device does, report."""
 
+import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 from edge_qc.bundle import write_bundle
-from edge_qc_trainer import crossval, report
-from edge_qc_trainer.card import Notes, check_name, readable_card
-from edge_qc_trainer.errors import BackendError, DataError
-from edge_qc_trainer.fit import Fitted, import_keras
-from edge_qc_trainer.job import Job, Progress, fit_network, gather, make_bundle, measure, without_lists
+from edge_qc_trainer import crossval, limits, report_page
+from edge_qc_trainer.calibrate import Calibration
+from edge_qc_trainer.card import check_name, readable_card
+from edge_qc_trainer.crossval import CrossValidated
+from edge_qc_trainer.errors import BackendError, DataError, SpaceError
+from edge_qc_trainer.fit import Fitted, import_keras, logits_of
+from edge_qc_trainer.job import Job, Made, Material, Progress, fit_network, gather, make_bundle
+from edge_qc_trainer.measure import Measured, choose_on_validation, figures_of, measure, without_lists
 from edge_qc_trainer.metrics import Figures
+from edge_qc_trainer.threshold import Chosen
 
 
 def run(job: Job, out: Path, progress: Progress) -> Figures:
@@ -30,20 +34,50 @@ def run(job: Job, out: Path, progress: Progress) -> Figures:
     """
     check_backends()
     check_name(job.name, job.version)
+    if job.audit:
+        report_page.read_audit(job.audit)
     with whole_or_absent(out) as draft:
         material = gather(job, progress)
+        notices = limits.notices(job, material)
+        for notice in notices:
+            progress.say(notice)
         crossed = crossval.cross_validate(job, material, draft, progress) if job.folds else None
         fitted = fit_network(job, material, progress)
         calibration = crossed.calibration if crossed else crossval.calibrate_on_validation(job, material, fitted)
         progress.say("quantizing")
         made = make_bundle(job, material, fitted, calibration, draft / "model.keras")
-        metrics = crossed.figures(job, material) if crossed else measure(job, material, made.bundle({}), progress)
-        measured = _measured_on(job, metrics)
+        made, chosen = _with_thresholds(job, material, made, crossed, progress)
+        found = crossed.measured if crossed else _measure(job, material, made, fitted, progress)
+        metrics = figures_of(job, material, found)
+        metrics["thresholds"] = chosen.figures if chosen else made.notes.thresholds.model_dump()
+        measured_on = _measured_on(job, metrics)
         bundle = made.bundle(without_lists(metrics))
-        write_bundle(draft / "bundle", bundle.card, bundle.model, readable_card(bundle, made.notes, metrics, measured))
+        readable = readable_card(bundle, made.notes, metrics, measured_on)
+        write_bundle(draft / "bundle", bundle.card, bundle.model, readable)
         (draft / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
-        (draft / "report.html").write_text(_page(job, made.notes, fitted, metrics, measured), "utf-8")
+        page = report_page.page(job, made, fitted, found, metrics, measured_on, notices)
+        (draft / "report.html").write_text(page, "utf-8")
     return metrics
+
+
+def _with_thresholds(
+    job: Job, material: Material, made: Made, crossed: CrossValidated | None, progress: Progress
+) -> tuple[Made, Chosen | None]:
+    """The model with the thresholds that the job asks for; they stay at 0.5 where it asks for none."""
+    chosen = crossed.chosen if crossed else None
+    if job.policy and not crossed:
+        chosen = choose_on_validation(job, material, made.bundle({}), progress)
+    if chosen is None:
+        return made, None
+    progress.say(chosen.figures["rule"])
+    return made.with_thresholds(chosen.thresholds), chosen
+
+
+def _measure(job: Job, material: Material, made: Made, fitted: Fitted, progress: Progress) -> Measured:
+    """What the int8 model and the network before it say of the held-out pictures."""
+    logits = logits_of(fitted.model, material.dataset.seen(material.split.held_out))
+    # The network that was saved has its shift in it already.
+    return measure(job, material, made.bundle({}), logits, Calibration(made.notes.temperature), progress)
 
 
 def _measured_on(job: Job, metrics: Figures) -> str:
@@ -52,7 +86,9 @@ def _measured_on(job: Job, metrics: Figures) -> str:
         return (
             f"By cross-validation: the parts were dealt into {job.folds} folds, and each was judged by an int8 model "
             "of this recipe that was trained and calibrated without it, with the device's own code. So every part was "
-            "judged once, by a model that had not seen it. The model in this bundle was then trained on all parts."
+            "judged once, by a model that had not seen it"
+            + (", under thresholds that the other folds chose" if job.policy else "")
+            + ". The model in this bundle was then trained on all parts."
         )
     known = metrics["held_out_near_copies_in_training"]
     if known:
@@ -61,30 +97,6 @@ def _measured_on(job: Job, metrics: Figures) -> str:
             "parts that were trained on too, so these figures are too good."
         )
     return "By the int8 model and the device's own code, on parts that neither training nor the choice of epoch saw."
-
-
-def _page(job: Job, notes: Notes, fitted: Fitted, metrics: Figures, measured: str) -> str:
-    rows = [
-        *metrics["per_class"].items(),
-        ("macro avg", metrics["macro_avg"]),
-        ("weighted avg", metrics["weighted_avg"]),
-    ]
-    return report.render(
-        "report.html.j2",
-        model=f"{notes.name}-{notes.version}",
-        measured=measured,
-        metrics=metrics,
-        rows=rows if metrics["n"] else [],
-        confusion=report.confusion_svg(metrics) if metrics["n"] else "",
-        curves=report.curves_svg(fitted.history(), fitted.best),
-        history=fitted.history(),
-        best=fitted.best,
-        temperature=notes.temperature,
-        data=notes.data,
-        made_with=notes.made_with,
-        command=notes.command,
-        recipe=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False),
-    )
 
 
 def check_backends() -> None:
@@ -105,6 +117,7 @@ def whole_or_absent(out: Path) -> Iterator[Path]:
 
     Raises:
         DataError: if ``out`` holds something that is not an earlier run.
+        SpaceError: if the disk is full.
     """
     if out.exists() and not (out / "metrics.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
@@ -121,5 +134,14 @@ def whole_or_absent(out: Path) -> Iterator[Path]:
         if out.exists():
             shutil.rmtree(out)
         draft.rename(out)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SpaceError(
+            "no space left",
+            expected=f"room for the run beside {out}, and for temporary files in {tempfile.gettempdir()}",
+            got=f"{error.strerror} at {error.filename or draft}",
+            remedy="Make room, or give --out a folder on another disk, and set TMPDIR to one",
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

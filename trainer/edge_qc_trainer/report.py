@@ -1,6 +1,6 @@
-"""What a person reads of a run: an HTML page that needs nothing beside it, a model card, and tables for a terminal."""
+"""What a person reads of a run: templates filled in, figures as text, and tables for a terminal."""
 
-import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,55 +21,31 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["interval"] = interval
+    environment.filters["ends"] = ends
+    environment.filters["percent"] = percent
+    environment.filters["per_million"] = per_million
+    environment.filters["decimals"] = "{:.3f}".format
     return str(environment.get_template(template).render(**values)) + "\n"
 
 
 def interval(figure: Figures) -> str:
-    """``2 of 453 = 0.44 % (0.05 to 1.58 %)``."""
-    low, high = figure["ci95"]
-    return f"{figure['count']} of {figure['of']} = {figure['rate']:.2%} ({100 * low:.2f} to {high:.2%})"
+    """``2 of 453 = 0.44 % (0.05 to 1.58 %)``; a part of which a third counts is a third of one."""
+    return f"{figure['count']:.4g} of {figure['of']} = {percent(figure['rate'])} ({ends(figure['ci95'])})"
 
 
-def curves_svg(history: list[dict[str, Any]], best: int) -> str:
-    """Loss and accuracy by epoch, as inline SVG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        epochs = [row["epoch"] for row in history]
-        axes.plot(epochs, [row[name] for row in history], marker=".", label="training (varied pictures)")
-        if history[0][f"validation_{name}"] is not None:
-            axes.plot(epochs, [row[f"validation_{name}"] for row in history], marker=".", label="validation")
-            axes.axvline(best, color="grey", linestyle=":", label="chosen")
-        axes.set(xlabel="epoch", ylabel=name)
-    axes.legend()
-    return _svg(figure)
+def ends(ci95: Sequence[float] | None) -> str:
+    """``0.05 to 1.58 %``; a dash where there is no interval."""
+    return "–" if ci95 is None else f"{100 * ci95[0]:.2f} to {percent(ci95[1])}"
 
 
-def confusion_svg(metrics: Figures) -> str:
-    """The confusion matrix, rows actual and columns predicted, as inline SVG."""
-    from matplotlib.figure import Figure
-
-    labels, matrix = metrics["labels"], metrics["confusion_matrix"]
-    side = 2 + 0.9 * len(labels)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(matrix, cmap="Blues")
-    axes.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="predicted", ylabel="actual")
-    axes.set_xticklabels(labels, rotation=30)
-    axes.set_yticklabels(labels)
-    darkest = max(map(max, matrix))
-    for row, counts in enumerate(matrix):
-        for column, count in enumerate(counts):
-            axes.text(column, row, count, ha="center", color="white" if count > darkest / 2 else "black")
-    return _svg(figure)
+def per_million(ends_of: Sequence[float] | None) -> str:
+    """``3 to 1,170``; a dash where there is no interval."""
+    return "–" if ends_of is None else f"{ends_of[0]:,.0f} to {ends_of[1]:,.0f}"
 
 
-def _svg(figure: Any) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+def percent(share: float) -> str:
+    """``0.44 %``."""
+    return f"{100 * share:.2f} %"
 
 
 def print_tables(metrics: Figures, title: str) -> None:
@@ -83,7 +59,11 @@ def print_tables(metrics: Figures, title: str) -> None:
     console.print(_confusion_table(metrics), _report_table(metrics))
     console.print(f"escapes   {interval(metrics['escape'])} of the defective judged ok")
     console.print(f"overkill  {interval(metrics['overkill'])} of the good rejected")
+    if "by_group" in metrics:
+        _print_parts(console, metrics["by_group"])
     console.print("verdicts  " + ", ".join(f"{count} {name}" for name, count in metrics["verdicts"].items()))
+    if "robustness" in metrics:
+        console.print(_robustness_table(metrics["robustness"]))
     for file in metrics["unreadable"]:
         console.print(f"not counted: {file['path']}: {file['reason']}", markup=False)
 
@@ -108,4 +88,34 @@ def _report_table(metrics: Figures) -> Any:
     rows = {**metrics["per_class"], "macro avg": metrics["macro_avg"], "weighted avg": metrics["weighted_avg"]}
     for name, row in rows.items():
         table.add_row(name, f"{row['precision']:.4f}", f"{row['recall']:.4f}", f"{row['f1']:.4f}", str(row["support"]))
+    return table
+
+
+def _print_parts(console: Any, parts: Figures) -> None:
+    ppm = parts["escape_ppm"]
+    drawn = parts["bootstrap"]
+    console.print(f"by part   {interval(parts['right'])} of the parts right in most pictures")
+    console.print(f"          escapes {interval(parts['escape'])}, bootstrap {ends(drawn['escape'])}")
+    console.print(f"          overkill {interval(parts['overkill'])}, bootstrap {ends(drawn['overkill'])}")
+    if ppm["ppm"] is not None:
+        console.print(
+            f"          {ppm['ppm']:,.0f} ({per_million(ppm['ci95'])}) escapes in a million shipped, "
+            f"where {percent(ppm['defect_rate'])} come in defective"
+        )
+
+
+def _robustness_table(found: Figures) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    title = f"Other light and optics: {found['pictures']} pictures, {found['parts']} parts"
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("condition", no_wrap=True)
+    for name in ("right", "change", "escapes", "overkill", "not inspected", "AUC"):
+        table.add_column(name, justify="right")
+    for row in (*found["conditions"], found["control"]):
+        rates = [percent(row[key]["rate"]) for key in ("escape", "overkill")]
+        auc = "–" if row["auc"] is None else f"{row['auc']:.4f}"
+        values = percent(row["accuracy"]), f"{row['change']:+.2f}", *rates, str(row["not_inspected"]), auc
+        table.add_row(row["condition"], *values)
     return table

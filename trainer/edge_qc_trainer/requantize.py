@@ -13,6 +13,7 @@ from edge_qc_trainer.convert import choose_calibration, quantize
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.fit import import_keras
 from edge_qc_trainer.groups import group_identical
+from edge_qc_trainer.statistics import statistics_of
 
 if TYPE_CHECKING:
     from edge_qc_trainer.job import Progress
@@ -59,10 +60,13 @@ def convert(
             got=", ".join(notes.labels),
             remedy="Name the classes with --label, in the network's order",
         )
-    data = dataset.load(files, size, notes.fit, progress.counter("reading", len(files)))
+    data = dataset.load(files, size, notes.fit, progress.counter("reading", len(files)), notes.region)
+    data = dataset.with_openings(data, notes.unwrap)
     places = np.arange(len(data.files))
-    chosen = choose_calibration(places, data.targets, group_identical(data.hashes), seed=0)
-    quantized = quantize(keras_file, data.pixels[chosen], notes.fit)
+    groups = group_identical(data.hashes)
+    chosen = choose_calibration(places, data.targets, groups, seed=0)
+    quantized = quantize(keras_file, data.seen(chosen), notes.fit)
+    notes = notes.model_copy(update={"statistics": statistics_of(data.pixels, data.targets, groups, places)})
     bundle = bundle_of(quantized, notes, {}, out)
     write_bundle(out, bundle.card, bundle.model, readable_card(bundle, notes, {}, _NOT_MEASURED))
     return len(bundle.model)

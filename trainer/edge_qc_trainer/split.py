@@ -70,6 +70,32 @@ def _too_few(parts: dict[int, int]) -> DataError:
     )
 
 
+def spread_over_parts(candidates: IntArray, targets: IntArray, groups: IntArray, seed: int, most: int) -> IntArray:
+    """At most so many of the candidates: the classes alike, and in each every part before a second copy of one.
+
+    Args:
+        candidates: places of the pictures to choose from.
+        targets: class of every picture.
+        groups: group of every picture.
+        seed: of the choice.
+        most: how many, all classes together.
+
+    Returns:
+        Their places, rising.
+    """
+    rng = np.random.default_rng(seed)
+    classes = np.unique(targets[candidates])
+    chosen: list[int] = []
+    for target in classes:
+        of_class = rng.permutation(candidates[targets[candidates] == target])
+        rank = np.zeros(len(of_class), np.int64)
+        seen: dict[int, int] = {}
+        for place, picture in enumerate(of_class):
+            rank[place] = seen[int(groups[picture])] = seen.get(int(groups[picture]), -1) + 1
+        chosen += of_class[np.argsort(rank, kind="stable")][: most // len(classes)].tolist()
+    return np.array(sorted(chosen), np.int64)
+
+
 def split_by_group(
     targets: IntArray, groups: IntArray, fixed_test: IntArray, *, held_out: float, validation: float, seed: int
 ) -> Split:
