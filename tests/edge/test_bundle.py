@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from edge_qc.bundle import SHIPPED, Bundle, load_bundle, write_bundle
+from edge_qc.capture.simulated_part import draw_part
 from edge_qc.classify.litert import LiteRtClassifier
-from edge_qc.errors import BundleError, ModelError
+from edge_qc.errors import BundleError, ModelError, PictureError
 from edge_qc.installed import InstalledBundles
 from fakes import frame
 
@@ -104,9 +107,28 @@ def test_a_model_file_that_is_none_is_refused_by_the_runtime(tmp_path: Path) -> 
 
 def test_the_same_frame_gets_the_same_prediction_at_any_size() -> None:
     classifier = LiteRtClassifier(load_bundle(SHIPPED))
-    one, two = classifier.classify(frame()), classifier.classify(frame())
+    part = draw_part(np.random.default_rng(0), defective=True).pixels
+    one, two = classifier.classify(frame(part)), classifier.classify(frame(part))
     assert one.probabilities.tolist() == two.probabilities.tolist()
     assert one.probabilities.sum() == pytest.approx(1)
+
+
+def test_a_picture_without_a_part_is_none_that_could_be_unwrapped() -> None:
+    classifier = LiteRtClassifier(load_bundle(SHIPPED))
+    with pytest.raises(PictureError, match="no part to unwrap"):
+        classifier.classify(frame())
+
+
+def test_the_heatmap_of_an_unwrapped_part_lies_over_its_picture() -> None:
+    classifier, rng = LiteRtClassifier(load_bundle(SHIPPED)), np.random.default_rng(5)
+    for _ in range(5):
+        part = draw_part(rng, defective=True)
+        heatmap = classifier.classify(frame(part.pixels)).heatmap
+        assert heatmap is not None
+        assert part.mask is not None
+        row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
+        near = cv2.dilate(part.mask.astype(np.uint8), np.ones((61, 61), np.uint8))
+        assert near[int((row + 0.5) * 300 / heatmap.shape[0]), int((column + 0.5) * 300 / heatmap.shape[1])]
 
 
 def test_install_makes_current_and_rollback_goes_back(tmp_path: Path) -> None:
