@@ -55,11 +55,22 @@ class Opening:
     height: float
     turn: float
 
-    def shape(self) -> npt.NDArray[np.float64]:
+    def from_circle(self) -> npt.NDArray[np.float64]:
         """The symmetric matrix (2, 2) that makes this ellipse of the unit circle, without a turn of its own."""
-        cos, sin = math.cos(self.turn), math.sin(self.turn)
-        rotation = np.array(((cos, -sin), (sin, cos)))
-        return np.asarray(rotation @ np.diag((self.width / 2, self.height / 2)) @ rotation.T, np.float64)
+        return _symmetric(self.width / 2, self.height / 2, self.turn)
+
+    def to_circle(self) -> npt.NDArray[np.float64]:
+        """Its inverse, (2, 2)."""
+        return _symmetric(2 / self.width, 2 / self.height, self.turn)
+
+
+def _symmetric(first: float, second: float, turn: float) -> npt.NDArray[np.float64]:
+    """The matrix with these eigenvalues, the eigenvector of the first turned so far."""
+    cos, sin = math.cos(turn), math.sin(turn)
+    across = cos * sin * (first - second)
+    return np.array(
+        ((cos * cos * first + sin * sin * second, across), (across, sin * sin * first + cos * cos * second))
+    )
 
 
 def find_opening(pixels: Pixels) -> Opening | None:
@@ -155,7 +166,7 @@ def unwrap(
     """
     cos, sin = math.cos(turn), math.sin(turn)
     turned = np.array(((cos, -sin), (sin, cos))) @ np.diag((1, -1 if mirrored else 1))
-    matrix = np.column_stack([opening.shape() @ turned, (opening.x, opening.y)])
+    matrix = np.column_stack([opening.from_circle() @ turned, (opening.x, opening.y)])
     places = cv2.transform(_circles(*pixels.shape), matrix)
     method = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     # None: both coordinates stand in one map, which OpenCV's stubs do not know of.
@@ -167,7 +178,7 @@ def lay_back(heatmap: FloatArray, opening: Opening, height: int, width: int, cel
     """A map of an unwrapped ring, laid back over the picture that it was unwrapped from.
 
     Args:
-        heatmap: shape (rows, columns), float32, of what ``unwrap`` gave; an even number of rows.
+        heatmap: shape (rows, columns), float32, of what ``unwrap`` gave.
         opening: where the ring lies in the picture.
         height: of the picture, pixels.
         width: of the picture, pixels.
@@ -176,22 +187,18 @@ def lay_back(heatmap: FloatArray, opening: Opening, height: int, width: int, cel
     Returns:
         Shape (cells, cells), float32; 0 inside the bore and outside the rim.
     """
-    to_circle = np.linalg.inv(opening.shape())
+    to_circle = opening.to_circle()
     away = np.column_stack([to_circle * (width, height), -to_circle @ (opening.x, opening.y)])
     along, across = cv2.split(cv2.transform(_cells(cells), away))
     radius, angle = cv2.cartToPolar(along, across)
     rows, columns = heatmap.shape
-    half = rows // 2
     column = (np.mod(angle, np.float32(math.pi)) + _OVERLAP) * (columns / (math.pi + 2 * _OVERLAP)) - 0.5
-    row = (radius - _FROM) * (half / (_TO - _FROM)) - 0.5
-    # Outside the ring lies far outside the map; within it a half is not mixed with the other.
-    inside = (row > -1) & (row < half)
-    row = np.where(inside, np.clip(row, 0, half - 1) + half * (angle >= math.pi), -9)
+    share = (radius - _FROM) / (_TO - _FROM)
+    row = (np.clip(share, 0, 1) + (angle >= math.pi)) * (rows / 2) - 0.5
     places = column.astype(np.float32), row.astype(np.float32)
-    # The map's own columns end in the middle of the last one: its border is repeated, so that nothing is cut off there.
-    wide = cv2.copyMakeBorder(heatmap, 0, 0, 1, 1, cv2.BORDER_REPLICATE)
-    laid = cv2.remap(wide, places[0] + 1, places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(laid, np.float32)
+    laid = np.asarray(cv2.remap(heatmap, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    laid[(share < 0) | (share > 1)] = 0
+    return laid
 
 
 @lru_cache(maxsize=4)

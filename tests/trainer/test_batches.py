@@ -150,3 +150,15 @@ def test_rings_are_unwrapped_where_all_but_a_few_pictures_have_an_opening(tmp_pa
     ring = with_openings(data, "ring")
     assert [skipped.path.name for skipped in ring.unreadable] == ["blank.png"]
     assert len(ring.openings) == len(ring.files) == len(ring.pixels) == len(ring.targets) == 8
+
+
+def test_a_ring_may_be_cut_by_the_border_but_the_part_keeps_its_place() -> None:
+    part = draw_ring(3)
+    opening = find_opening(part)
+    assert opening is not None
+    still = Augment(light_share=0, lamp_share=0, blur_share=0, noise_share=0, draw_share=0, cut_share=1, shift=0.1)
+    sampler = replace(SAMPLER, pixels=part[None].repeat(4, 0), openings=(opening,) * 4)
+    whole = replace(sampler, recipe=Recipe(batch=4, augment=still.model_copy(update={"cut_share": 0.0}))).batch(0)[0]
+    cut = replace(sampler, recipe=Recipe(batch=4, augment=still)).batch(0)[0]
+    assert not np.allclose(whole, cut, atol=0.5)
+    assert (cut[:, 45:55, :, 0].mean(axis=(1, 2)) < -1).all()

@@ -127,8 +127,20 @@ class Sampler:
         moved = replace(
             seen, x=seen.x + slip[0], y=seen.y + slip[1], width=seen.width * width, height=seen.height * height
         )
+        pixels = self.pixels[place]
+        if rng.random() < self.recipe.augment.cut_share:
+            pixels = _cut(pixels, rng, self.recipe.augment.shift)
         turn, mirrored, smooth = rng.uniform(0, 2 * np.pi), rng.random() < 0.5, rng.random() < 0.3
-        return unwrap(self.pixels[place], moved, turn=turn, mirrored=mirrored, smooth=smooth)
+        return unwrap(pixels, moved, turn=turn, mirrored=mirrored, smooth=smooth)
+
+
+def _cut(pixels: Pixels, rng: np.random.Generator, most: float) -> Pixels:
+    """The picture of a camera that does not see all of the part: strips at two borders repeat what is beside them."""
+    rows, columns = pixels.shape
+    down, across = (round(float(share)) for share in rng.uniform(-most, most, 2) * (rows, columns))
+    seen = pixels[max(down, 0) : rows + min(down, 0), max(across, 0) : columns + min(across, 0)]
+    borders = max(down, 0), max(-down, 0), max(across, 0), max(-across, 0)
+    return np.asarray(cv2.copyMakeBorder(seen, *borders, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _note(evidence: FloatArray, where: Pixels) -> None:

@@ -1,6 +1,5 @@
 """An int8 TFLite model on LiteRT's interpreter (or its predecessor, tflite-runtime)."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from edge_qc.preprocess import quantize, resize
 from edge_qc.unwrap import Opening, find_opening, lay_back, unwrap
 
 WARM_UPS = 3
-HEATMAP_CELLS = 38  # of an unwrapped part: fine enough for its 19 rows of evidence
+HEATMAP_CELLS = 24  # of an unwrapped part: as fine as what the network's 19 rows say of its picture
 Int8Array = npt.NDArray[np.int8]
 
 
@@ -40,7 +39,8 @@ class LiteRtClassifier:
         # The first inferences allocate and warm the caches: not on a part's time.
         blank = np.zeros((self._card.input.height, self._card.input.width), np.uint8)
         for _ in range(WARM_UPS):
-            self._infer(blank)
+            self.invoke(blank)
+            self.read(None)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -48,11 +48,21 @@ class LiteRtClassifier:
         return self._card.labels
 
     def classify(self, frame: Frame) -> Prediction:
-        """See ``Classifier``."""
+        """See ``Classifier``. Its three steps stand alone for who measures them."""
+        sheet, opening = self.prepare(frame)
+        self.invoke(sheet)
+        return self.read(opening)
+
+    def prepare(self, frame: Frame) -> tuple[Pixels, Opening | None]:
+        """What the model sees of a frame, (height, width) uint8, and the opening that it is unwrapped around, if any.
+
+        Raises:
+            PictureError: if there is no part to unwrap.
+        """
         shape = self._card.input
         pixels = resize(frame.pixels, shape.height, shape.width, shape.fit)
         if shape.unwrap == "none":
-            return self._infer(pixels)
+            return pixels, None
         opening = find_opening(pixels)
         if opening is None:
             raise PictureError(
@@ -61,14 +71,14 @@ class LiteRtClassifier:
                 got="none",
                 remedy="Look whether the part lies under the camera and the region of interest fits it",
             )
-        seen = self._infer(unwrap(pixels, opening))
-        return replace(seen, heatmap=self._lay_back(seen.heatmap, opening))
+        return unwrap(pixels, opening), opening
 
-    def _lay_back(self, heatmap: FloatArray | None, opening: Opening) -> FloatArray | None:
-        shape = self._card.input
-        return None if heatmap is None else lay_back(heatmap, opening, shape.height, shape.width, HEATMAP_CELLS)
+    def invoke(self, pixels: Pixels) -> None:
+        """Runs the model on what ``prepare`` gave.
 
-    def _infer(self, pixels: Pixels) -> Prediction:
+        Raises:
+            ModelError: if the runtime fails.
+        """
         shape = self._card.input
         # The view dies with this statement: the runtime refuses to run while anyone holds one.
         quantize(pixels, shape.scale, shape.zero_point, self._interpreter.tensor(self._input)()[0, :, :, 0])
@@ -76,8 +86,14 @@ class LiteRtClassifier:
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"model {self._card.id} failed", got=str(error)) from error
+
+    def read(self, opening: Opening | None) -> Prediction:
+        """The prediction of the last ``invoke``, its heatmap laid back over the frame."""
         logits = _real(self._interpreter.get_tensor(self._logits)[0], self._card.outputs.logits)
-        return Prediction(self._card.labels, softmax(logits.reshape(-1) / self._card.temperature), self._read_heatmap())
+        heatmap = self._read_heatmap()
+        if heatmap is not None and opening is not None:
+            heatmap = lay_back(heatmap, opening, self._card.input.height, self._card.input.width, HEATMAP_CELLS)
+        return Prediction(self._card.labels, softmax(logits.reshape(-1) / self._card.temperature), heatmap)
 
     def _read_heatmap(self) -> FloatArray | None:
         if self._heatmap is None or self._card.outputs.heatmap is None:
