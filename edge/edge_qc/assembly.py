@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from edge_qc.alarms import Alarms
 from edge_qc.bundle import Bundle, load_bundle
+from edge_qc.capture.base import Camera
 from edge_qc.challenge import Challenge, Kind, Past
 from edge_qc.classify.litert import LiteRtClassifier
 from edge_qc.config import Config
@@ -54,12 +55,13 @@ FLUSH_STOPPED_S = 3.0  # systemd waits for ten seconds in all (TimeoutStopSec)
 DELIVERY_SILENCE_S = 5.0
 
 
-def run_station(config: Config, *, once: bool) -> int:
+def run_station(config: Config, *, once: bool, source: Camera | None = None) -> int:
     """Inspects until the source ends or the process is told to stop.
 
     Args:
         config: the configuration.
         once: inspect what the source holds now, deliver every record, and return.
+        source: gives the pictures instead of the config's source.
 
     Returns:
         Exit status: 0, or 1 when ``once`` could not deliver every record.
@@ -91,7 +93,8 @@ def run_station(config: Config, *, once: bool) -> int:
         reader = Reader(folder)
         stages.callback(reader.close)
         tell: Callable[[str, bool], None] = lambda reason, wrong: health.set(reason, wrong=wrong)  # noqa: E731
-        camera = build_camera(config, folder, _Ledger(reader), once=once, on_health=tell, on_event=note)
+        ledger = _Ledger(reader)
+        camera = source or build_camera(config, folder, ledger, once=once, on_health=tell, on_event=note)
         recorder: Recorder = Recorder(identity.session, store, Evidence(folder, config.record), camera.release, tell)
         respond = lane.respond if isinstance(lane, MqttSignal) else lambda _: None
         panel: OperatorPanel = OperatorPanel(

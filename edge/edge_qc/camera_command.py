@@ -8,7 +8,7 @@ import cv2
 import yaml
 
 from edge_qc.capture.v4l2_device import Control, Device, V4l2Device
-from edge_qc.capture.v4l2_format import choose_format, luma
+from edge_qc.capture.v4l2_format import PREFERRED, choose_format, luma
 from edge_qc.capture.v4l2_nodes import explained, nodes, open_capturing, stable_path
 from edge_qc.capture.v4l2_profile import MANUAL
 from edge_qc.config import Config
@@ -62,12 +62,17 @@ def list_cameras(say: Say) -> None:
 
 
 def _formats(device: Device) -> Iterator[str]:
-    for name, sizes in device.formats().items():
+    formats = device.formats()
+    for name in PREFERRED:
         offered = []
-        for size in sizes:
+        for size in formats.get(name, ()):
             rates = device.rates(name, size.greatest)
             offered.append(f"{size} ({max(rates):g} Hz)" if rates else str(size))
-        yield f"{name} {', '.join(offered)}"
+        if name in formats:
+            yield f"{name} {', '.join(offered)}"
+    others = [name for name in formats if name not in PREFERRED]
+    if others:
+        yield f"not read: {' '.join(others)}"
 
 
 def show_camera(path: str, say: Say, open_device: OpenDevice = V4l2Device) -> None:

@@ -123,13 +123,7 @@ def _listening(config: Config, trigger: Trigger) -> Iterator[None]:
     )
     link.start()
     try:
-        if not link.wait_connected(CONNECTION_S):
-            raise SignalError(
-                f"no connection to {config.broker.url}",
-                expected=f"one within {CONNECTION_S:g} s",
-                got=link.why_down or "no answer",
-                remedy="Check that the broker runs, its address, and the user's password",
-            )
+        link.need_connected(CONNECTION_S)
         yield
     finally:
         link.stop()

@@ -107,13 +107,7 @@ def _broker(config: Config) -> str:
     began_s = time.monotonic()
     link.start()
     try:
-        if not link.wait_connected(CONNECTION_S):
-            raise SignalError(
-                f"no connection to {config.broker.url}",
-                expected=f"one within {CONNECTION_S:g} s",
-                got=link.why_down or "no answer",
-                remedy="Check that Mosquitto runs (systemctl status mosquitto), the address, and the user's password",
-            )
+        link.need_connected(CONNECTION_S)
         return f"{config.broker.url}, connected in {(time.monotonic() - began_s) * 1000:.0f} ms"
     finally:
         link.stop()

@@ -134,6 +134,24 @@ def check(config: Config) -> int:
 
 
 @cli.command()
+@_options("model", "data_dir")
+@click.option("--parts", type=click.IntRange(1, 100_000), default=300, show_default=True, help="How many of each.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON on standard output instead of tables.")
+def bench(config: Config, *, parts: int, as_json: bool) -> int:
+    """Where the milliseconds go, on this machine: drawn castings, the station's model, a Mosquitto of its own."""
+    from edge_qc.bench import bench as measure  # noqa: PLC0415
+    from edge_qc.bench import print_tables  # noqa: PLC0415
+
+    click.echo(f"Measuring {parts} parts: about {10 + parts * 0.08:.0f} s.", err=True)
+    measured = measure(config, parts)
+    if as_json:
+        click.echo(json.dumps(measured.as_json()))
+    else:
+        print_tables(measured)
+    return DONE
+
+
+@cli.command()
 @_options("source", "broker", "station", "log_format")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Where the pictures go.")
 @click.option("--parts", type=click.IntRange(1), help="End after so many pictures.")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge_qc.bundle import SHIPPED, load_bundle
 from edge_qc.capture.base import Shot
+from edge_qc.capture.simulated_part import draw_part
 from edge_qc.classify.litert import LiteRtClassifier, softmax
 from edge_qc.deadline import DeadlineGuard
 from edge_qc.decide import defect_score, vote
@@ -69,7 +70,7 @@ def test_one_frame_says_to_the_bit_what_the_model_says_of_it() -> None:
     bundle = load_bundle(SHIPPED)
     classifier = LiteRtClassifier(bundle)
     inspector = Inspector(lambda _: None, classifier, bundle.card.ok_labels, 0.3, 0.7)
-    picture = np.random.default_rng(3).integers(0, 256, (300, 300), np.uint8)
+    picture = draw_part(np.random.default_rng(3), defective=True).pixels
     _, prediction = inspector.inspect(_part(frame(picture)))
     alone = classifier.classify(frame(picture))
     assert prediction is not None

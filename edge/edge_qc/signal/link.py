@@ -136,6 +136,20 @@ class Link:
         """Waits for the connection and its subscriptions, at most ``timeout_s`` seconds."""
         return self._up.wait(timeout_s)
 
+    def need_connected(self, timeout_s: float) -> None:
+        """Waits for the connection, for a command that can do nothing without it.
+
+        Raises:
+            SignalError: if there is none within ``timeout_s`` seconds.
+        """
+        if not self.wait_connected(timeout_s):
+            raise SignalError(
+                f"no connection to {self._broker.url}",
+                expected=f"one within {timeout_s:g} s",
+                got=self.why_down or "no answer",
+                remedy="Check that the broker runs (systemctl status mosquitto), its address, and the user's password",
+            )
+
     def publish(self, message: Message) -> int | None:
         """Hands a message over if, and only if, the connection is up.
 
