@@ -75,4 +75,5 @@ class Vivid:
     def reset(self) -> None:
         """As after modprobe."""
         self.put_back()
-        self.change(osd_text_mode=0, percentage_of_dropped_buffers=0, wrap_sequence_number=0, gain_automatic=0, gain=100)
+        self.change(osd_text_mode=0, percentage_of_dropped_buffers=0, wrap_sequence_number=0)
+        self.change(gain_automatic=0, gain=100)

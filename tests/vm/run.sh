@@ -40,7 +40,7 @@ PYTHON
     printf '#!/bin/sh\nmount -o ro /dev/sdb /mnt && exec /bin/sh /mnt/tests/vm/init.sh\n' >"$vm/root/edge-qc-init"
     chmod +x "$vm/root/edge-qc-init"
     say "making its disk"
-    mke2fs -q -t ext4 -d "$vm/root" "$vm/system.part" 4G
+    mke2fs -q -t ext4 -d "$vm/root" "$vm/system.part" 4G >/dev/null
     mv "$vm/system.part" "$vm/system.img"
 fi
 
@@ -48,7 +48,7 @@ rm -rf "$vm/tree" && mkdir "$vm/tree"
 tar -C "$source" --exclude=__pycache__ -cf - edge tests config.yaml pyproject.toml | tar -C "$vm/tree" -xf -
 printf '%q ' "$@" >"$vm/tree/pytest-options"
 rm -f "$vm/tree.img"
-mke2fs -q -t ext4 -d "$vm/tree" "$vm/tree.img" 256M
+mke2fs -q -t ext4 -d "$vm/tree" "$vm/tree.img" 256M >/dev/null
 
 # no_timer_check: a busy host starves the emulated timer, and the kernel would take it for broken.
 say "booting; the console goes to $vm/console.log"

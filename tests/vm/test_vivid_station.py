@@ -53,7 +53,7 @@ def test_a_station_is_degraded_while_its_camera_is_gone_and_well_again_after(
         wait_until(lambda: len(heard.of("verdict")) > before, SLOW_S)
         assert daemon.process.poll() is None
     print(f"lost told after {lost_s:.2f} s, taken up {returned_s:.2f} s after its return")
-    assert lost_s < 1.0
+    assert lost_s < 3.0  # one second is the adapter's (tests/contract); here a model runs on an emulated processor
     assert returned_s < 5.0
 
 
