@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_qc.bundle import SHIPPED, load_bundle
+from edge_qc_trainer.graph import multiply_adds
 
 SIDE = 300
 WANTED = {"MobileNetV2 1.0": 8.0, "EfficientNet-B0": 14.0}
@@ -51,21 +52,6 @@ class Network:
             interpreter.invoke()
 
         return judge
-
-
-def multiply_adds(model: bytes) -> int:
-    """Multiply-adds of the convolutions and dense layers of a TFLite model, from the shapes of their tensors."""
-    interpreter = Interpreter(model_content=model)
-    interpreter.allocate_tensors()
-    shapes = {tensor["index"]: tuple(map(int, tensor["shape"])) for tensor in interpreter.get_tensor_details()}
-    total = 0
-    for op in interpreter._get_ops_details():  # noqa: SLF001 - the only way to the operators
-        if op["op_name"] not in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}:
-            continue
-        kernel, output = shapes[op["inputs"][1]], shapes[op["outputs"][0]]
-        each = int(np.prod(kernel[1:3])) if op["op_name"] == "DEPTHWISE_CONV_2D" else int(np.prod(kernel[1:]))
-        total += each * int(np.prod(output))
-    return total
 
 
 def quantized(build: "Callable[..., Any]") -> bytes:

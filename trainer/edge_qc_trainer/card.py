@@ -13,6 +13,7 @@ from edge_qc.preprocess import Fit
 from edge_qc.region import Region
 from edge_qc_trainer.convert import Quantized
 from edge_qc_trainer.errors import DataError
+from edge_qc_trainer.graph import multiply_adds
 from edge_qc_trainer.metrics import Figures
 from edge_qc_trainer.report import render
 
@@ -103,7 +104,7 @@ def bundle_of(quantized: Quantized, notes: Notes, metrics: Figures, path: Path) 
         thresholds=notes.thresholds,
         statistics=notes.statistics,
         metrics=metrics,
-        data=notes.data,
+        data={**notes.data, "multiply_adds": multiply_adds(quantized.model)},
         made_with=notes.made_with,
     )
     return Bundle(path, card, quantized.model)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from edge_qc_trainer.job import Progress
 
 _FOLDER = click.Path(path_type=Path)
-_FAULT, _WRONG = 1, 2
+_FAULT, _WRONG, _STOPPED = 1, 2, 128  # and the signal's number
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -28,14 +29,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs a command. Exit status: 0 done, 1 a fault while running, 2 wrong options or data."""
+    """Runs a command. Exit status: 0 done, 1 a fault while running, 2 wrong options or data, 130 stopped by Ctrl-C."""
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit("edge-qc-train: stopped; nothing was written")
+        _say("stopped")
+        sys.exit(_STOPPED + signal.SIGINT)
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed. pip install 'edge-qc[train]'")
         sys.exit(_WRONG)
@@ -97,6 +99,7 @@ def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--threads", type=click.IntRange(1, 64), default=1, help="Threads that prepare pictures.")
 @click.option("--robustness/--no-robustness", default=True, help="Measure under other light and optics too.")
 @click.option("--audit", type=_FOLDER, help="The JSON of edge-qc-train audit, whose findings go into the report.")
+@click.option("--restart", is_flag=True, help="Begin anew where the same command was stopped before.")
 @_policy_options
 def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     data: tuple[Path, ...],
@@ -117,6 +120,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     threads: int,
     robustness: bool,  # noqa: FBT001
     audit: Path | None,
+    restart: bool,  # noqa: FBT001
     max_escape_rate: float | None,
     cost_escape: float | None,
     cost_overkill: float | None,
@@ -126,6 +130,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     """Fits a network to DATA and turns it into a bundle for the device.
 
     DATA holds a folder for each class, or train/ and test/ that hold such folders. Several DATA are pooled.
+    Ctrl-C leaves a checkpoint beside OUT, and the same command goes on from it.
     """
     from edge_qc_trainer import pipeline, report
     from edge_qc_trainer.config import load_recipe
@@ -158,8 +163,8 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     )
     if licence_note is not None:
         job = replace(job, licence_note=_text_or_file(licence_note))
-    with _progress() as progress:
-        metrics = pipeline.run(job, out, progress)
+    with _stoppable(out), _progress() as progress:
+        metrics = pipeline.run(job, out, progress, restart=restart)
     report.print_tables(metrics, "Parts that the judging model never saw")
     click.echo(f"{out / 'bundle'}: install it with edge-qc model install")
 
@@ -301,6 +306,28 @@ def statistics(bundle: Path, data: tuple[Path, ...], threads: int) -> None:
 def _text_or_file(text: str) -> str:
     path = Path(text)
     return path.read_text("utf-8").strip() if len(text) < 4096 and path.is_file() else text
+
+
+@contextmanager
+def _stoppable(out: Path) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a run with a line on how to go on, and 128 and the signal's number as exit status."""
+    from edge_qc_trainer.checkpoint import how_to_go_on
+
+    stopped_by = signal.SIGINT
+
+    def stop(*_: object) -> None:
+        nonlocal stopped_by
+        stopped_by = signal.SIGTERM
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(how_to_go_on(out))
+        sys.exit(_STOPPED + stopped_by)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from edge_qc.domain import FloatArray
 from edge_qc_trainer.batches import sampling_weights
 from edge_qc_trainer.calibrate import Calibration, calibrate
 from edge_qc_trainer.card import notes_file
+from edge_qc_trainer.checkpoint import Checkpoints
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray, choose_ok_labels
 from edge_qc_trainer.errors import DataError
@@ -69,7 +70,9 @@ def deal_into_folds(material: Material, job: Job) -> list[Split]:
     return [Split(np.setdiff1d(np.arange(len(data.files)), fold), nothing, fold) for fold in held_out]
 
 
-def cross_validate(job: Job, material: Material, folder: Path, progress: Progress) -> CrossValidated:
+def cross_validate(
+    job: Job, material: Material, folder: Path, progress: Progress, checkpoints: Checkpoints
+) -> CrossValidated:
     """Fits a model for each fold and judges the fold with it.
 
     A fold's model runs to its last epoch: choosing one by the fold's own pictures would flatter the figures. Its
@@ -80,11 +83,12 @@ def cross_validate(job: Job, material: Material, folder: Path, progress: Progres
         material: the pictures.
         folder: where the folds' models may be put.
         progress: where to tell how far it is.
+        checkpoints: where the fits are kept, so that a stopped run does not fit a fold again.
     """
     folds = []
     for number, split in enumerate(deal_into_folds(material, job), 1):
         progress.say(f"fold {number} of {job.folds}: {len(split.train)} to train on, {len(split.held_out)} held out")
-        fitted = fit_network(job, material.with_split(split), progress)
+        fitted = fit_network(job, material.with_split(split), progress, checkpoints, f"fold {number}")
         folds.append(Fold(split, fitted, logits_of(fitted.model, material.dataset.seen(split.held_out))))
         right = folds[-1].logits.argmax(axis=1) == material.dataset.targets[split.held_out]
         progress.say(f"fold {number}: {right.mean():.1%} of its pictures right, before calibration")

@@ -11,6 +11,7 @@ import numpy as np
 from edge_qc.domain import FloatArray, Pixels
 from edge_qc.preprocess import standardise
 from edge_qc_trainer.batches import Flags, FloatWeights, Sampler, made_ahead
+from edge_qc_trainer.checkpoint import Checkpoint, State
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import BackendError, FittingError
@@ -88,6 +89,7 @@ def train(
     seed: int,
     threads: int,
     report: Callable[[int, str], object] = lambda _steps, _text: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Fits a network and returns it with the weights of the epoch that had the least validation loss.
 
@@ -100,35 +102,66 @@ def train(
         seed: of the first weights and of dropout.
         threads: threads that make batches.
         report: called with the steps done so far and a line of text.
+        checkpoint: where the fit is kept after each epoch, and taken up again if it was stopped.
+
+    Raises:
+        FittingError: if the loss is no longer finite.
+        OSError: if the checkpoint cannot be written.
     """
     keras = import_keras()
     keras.utils.set_random_seed(seed)
     model = build(recipe, sampler.classes)
     trained = compiled(model, recipe, sampler.good)
-    epochs: list[Epoch] = []
-    least, best, best_weights = np.inf, 0, model.get_weights()
-    for number in range(1, recipe.epochs + 1):
-        began = time.monotonic()
-        loss, accuracy = _run_steps(trained, recipe, sampler, number, threads, report)
-        if validation is None:
-            _check_finite(loss)
-            epochs.append(Epoch(number, loss, accuracy, None, None, seconds=time.monotonic() - began))
-            continue
-        running_weights = model.get_weights()
-        average_weights(trained, sampler)
-        figures = weighted_figures(logits_of(model, validation.pixels), validation)
-        _check_finite(loss, figures[0])
-        epochs.append(Epoch(number, loss, accuracy, *figures, seconds=time.monotonic() - began))
-        if figures[0] <= least:
-            least, best, best_weights = figures[0], number, model.get_weights()
-        if number - best >= recipe.patience:
-            break
-        model.set_weights(running_weights)
+    trained.optimizer.build(trained.trainable_variables)
+    state = checkpoint.load(recipe.epochs) if checkpoint else None
+    if state is None:
+        state = State()
+    else:
+        for variable, value in zip(_variables(trained), state.variables, strict=True):
+            variable.assign(value)
+    while not state.done:
+        state = _fit_epoch(model, trained, recipe, sampler, validation, state, threads, report)
+        if checkpoint:
+            checkpoint.save(state)
     if validation is None:
         average_weights(trained, sampler)
-        return Fitted(model, tuple(epochs), len(epochs))
-    model.set_weights(best_weights)
-    return Fitted(model, tuple(epochs), best)
+    else:
+        model.set_weights(state.best_weights)
+    return Fitted(model, tuple(Epoch(**figures) for figures in state.epochs), state.best)
+
+
+def _fit_epoch(
+    model: Any,
+    trained: Any,
+    recipe: Recipe,
+    sampler: Sampler,
+    validation: Validation | None,
+    state: State,
+    threads: int,
+    report: Callable[[int, str], object],
+) -> State:
+    """One more epoch; the network is left with the running weights, not the averaged ones."""
+    began, number = time.monotonic(), len(state.epochs) + 1
+    loss, accuracy = _run_steps(trained, recipe, sampler, number, threads, report)
+    figures: tuple[float, float] | tuple[None, None] = (None, None)
+    best, best_weights = number, state.best_weights
+    if validation is not None:
+        running_weights = model.get_weights()
+        average_weights(trained, sampler)
+        figures, best = weighted_figures(logits_of(model, validation.pixels), validation), state.best
+        if not best or figures[0] <= state.epochs[best - 1]["validation_loss"]:
+            best, best_weights = number, model.get_weights()
+        model.set_weights(running_weights)
+    _check_finite(loss, *(figure for figure in figures if figure is not None))
+    epoch = Epoch(number, loss, accuracy, figures[0], figures[1], time.monotonic() - began)
+    done = number == recipe.epochs or number - best >= recipe.patience
+    variables = [import_keras().ops.convert_to_numpy(variable) for variable in _variables(trained)]
+    return State([*state.epochs, asdict(epoch)], best, done, variables, best_weights)
+
+
+def _variables(trained: Any) -> list[Any]:
+    """All that a step changes: weights, batch norm statistics, the state of dropout's chance, the optimizer's sums."""
+    return [*trained.variables, *trained.optimizer.variables]
 
 
 def _check_finite(*losses: float) -> None:

@@ -11,10 +11,11 @@ from edge_qc_trainer import dataset
 from edge_qc_trainer.batches import Sampler, sampling_weights
 from edge_qc_trainer.calibrate import Calibration, shift_logits
 from edge_qc_trainer.card import Notes, bundle_of, versions, write_notes
+from edge_qc_trainer.checkpoint import Checkpoints
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.convert import Quantized, choose_calibration, quantize
 from edge_qc_trainer.dataset import Dataset, IntArray, LabelledFile
-from edge_qc_trainer.fit import Fitted, Validation, train
+from edge_qc_trainer.fit import Fitted, Validation, import_keras, train
 from edge_qc_trainer.groups import group_near_copies
 from edge_qc_trainer.metrics import Figures
 from edge_qc_trainer.split import Split, split_by_group
@@ -167,8 +168,18 @@ def _group(job: Job, data: Dataset, progress: Progress) -> IntArray:
     return group_near_copies(data.pixels, data.hashes, job.recipe.group_threshold, looked_at)
 
 
-def fit_network(job: Job, material: Material, progress: Progress) -> Fitted:
-    """Fits the network to the training pictures."""
+def fit_network(
+    job: Job, material: Material, progress: Progress, checkpoints: Checkpoints | None = None, name: str = "model"
+) -> Fitted:
+    """Fits the network to the training pictures, or goes on where a fit of the same was stopped.
+
+    Args:
+        job: what ``fit`` was asked for.
+        material: the pictures.
+        progress: where to tell how far it is.
+        checkpoints: where what is done is kept; None for nowhere.
+        name: of the network among those of the run.
+    """
     data, places, recipe = material.dataset, material.split.train, job.recipe
     targets = data.targets[places]
     weights = sampling_weights(targets, material.groups[places], data.sources[places], recipe)
@@ -176,8 +187,15 @@ def fit_network(job: Job, material: Material, progress: Progress) -> Fitted:
     good = np.array([label in ok_labels for label in data.labels])
     openings = tuple(data.openings[place] for place in places) if data.openings else ()
     sampler = Sampler(data.pixels[places], targets, weights, good, recipe, job.seed, openings)
+    validation = material.validation(recipe)
+    checkpoint = None
+    if checkpoints:
+        keras = import_keras()
+        made_with = (keras.__version__, keras.backend.backend())
+        what = (recipe.model_dump_json(), job.seed, data.fingerprint, places, targets, weights, good)
+        checkpoint = checkpoints.of(name, *made_with, *what, material.split.validation)
     on_step = progress.begin("fitting", recipe.epochs * recipe.steps_per_epoch)
-    return train(recipe, sampler, material.validation(recipe), seed=job.seed, threads=job.threads, report=on_step)
+    return train(recipe, sampler, validation, seed=job.seed, threads=job.threads, report=on_step, checkpoint=checkpoint)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from edge_qc.bundle import write_bundle
 from edge_qc_trainer import crossval, limits, report_page
 from edge_qc_trainer.calibrate import Calibration
 from edge_qc_trainer.card import check_name, readable_card
+from edge_qc_trainer.checkpoint import Checkpoints, folder_of
 from edge_qc_trainer.crossval import CrossValidated
 from edge_qc_trainer.errors import BackendError, DataError, SpaceError
 from edge_qc_trainer.fit import Fitted, import_keras, logits_of
@@ -23,8 +24,16 @@ from edge_qc_trainer.metrics import Figures
 from edge_qc_trainer.threshold import Chosen
 
 
-def run(job: Job, out: Path, progress: Progress) -> Figures:
+def run(job: Job, out: Path, progress: Progress, *, restart: bool = False) -> Figures:
     """Trains a model and writes ``bundle/``, ``model.keras``, ``metrics.json`` and ``report.html`` into ``out``.
+
+    A run that is stopped leaves a checkpoint beside ``out``, from which the same run goes on; the end of it removes it.
+
+    Args:
+        job: what ``fit`` was asked for.
+        out: the folder.
+        progress: where to tell how far it is.
+        restart: whether a checkpoint is left aside.
 
     Returns:
         The figures of the int8 model on the held-out pictures, as ``metrics.json`` has them.
@@ -36,13 +45,16 @@ def run(job: Job, out: Path, progress: Progress) -> Figures:
     check_name(job.name, job.version)
     if job.audit:
         report_page.read_audit(job.audit)
+    checkpoints = Checkpoints(folder_of(out), progress.say)
     with whole_or_absent(out) as draft:
+        if restart:
+            checkpoints.remove()
         material = gather(job, progress)
         notices = limits.notices(job, material)
         for notice in notices:
             progress.say(notice)
-        crossed = crossval.cross_validate(job, material, draft, progress) if job.folds else None
-        fitted = fit_network(job, material, progress)
+        crossed = crossval.cross_validate(job, material, draft, progress, checkpoints) if job.folds else None
+        fitted = fit_network(job, material, progress, checkpoints)
         calibration = crossed.calibration if crossed else crossval.calibrate_on_validation(job, material, fitted)
         progress.say("quantizing")
         made = make_bundle(job, material, fitted, calibration, draft / "model.keras")
@@ -57,6 +69,7 @@ def run(job: Job, out: Path, progress: Progress) -> Figures:
         (draft / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
         page = report_page.page(job, made, fitted, found, metrics, measured_on, notices)
         (draft / "report.html").write_text(page, "utf-8")
+    checkpoints.remove()
     return metrics
 
 
