@@ -33,9 +33,9 @@ class Augment(Section):
     """Largest zoom, as a factor."""
     stretch: Annotated[float, Field(ge=0, le=0.3)] = 0.05
     """Largest stretch of each axis by itself, as a share of its length."""
-    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.08
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     """Largest shift of each axis, as a share of the picture's side."""
-    cut_share: Share = 0.3
+    cut_share: Share = 0.0
     """Unwrapped rings that are cut by two borders of the picture, `shift` of its side at most."""
     light_share: Share = 0.7
     """Pictures that get another gamma, gain and offset."""
