@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_qc.capture.simulated_part import draw_part
+
 ROOT = Path(__file__).parents[1]
 PARTS = 5
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -69,7 +71,7 @@ def test_the_daemon_judges_pictures_once(device: Path, tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for i in range(PARTS):
-        cv2.imwrite(str(pictures / f"part-{i}.png"), draw_disc(i))
+        cv2.imwrite(str(pictures / f"part-{i}.png"), draw_part(np.random.default_rng(i), defective=i % 2 == 1).pixels)
 
     options = ["--source", pictures, "--once", "--broker", "none:", "--data-dir", tmp_path / "data"]
     run(device / "edge-qc", *options, cwd=tmp_path)
@@ -79,12 +81,3 @@ def test_the_daemon_judges_pictures_once(device: Path, tmp_path: Path) -> None:
     database.close()
     assert [(seq, part) for seq, part, _, _ in rows] == [(i + 1, f"part-{i}.png") for i in range(PARTS)]
     assert {verdict for _, _, verdict, _ in rows} <= {"ok", "reject", "unsure"}, rows
-
-
-def draw_disc(seed: int) -> np.ndarray:
-    """A grey disc with a bore on a pale ground: enough contrast to be judged, whatever the verdict."""
-    picture = np.full((300, 300), 200, np.uint8)
-    cv2.circle(picture, (150, 150), 120, 120, -1, cv2.LINE_AA)
-    cv2.circle(picture, (150, 150), 30, 30, -1, cv2.LINE_AA)
-    noise = np.random.default_rng(seed).normal(0, 4, picture.shape)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)

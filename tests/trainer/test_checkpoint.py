@@ -1,7 +1,7 @@
 """A stopped run of ``fit`` goes on where it was stopped, and ends as one that was never stopped."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,14 @@ Run = Callable[..., tuple[int, str]]
 RECIPE = Recipe(size=32, epochs=3, steps_per_epoch=6, batch=4, layers=((8, 5, 2), (8, 3, 2)), dropout=0.5, average=0.9)
 TINY = "{size: 64, epochs: 2, steps_per_epoch: 4, batch: 8, layers: [[8, 5, 2], [8, 3, 2]], unwrap: none}"
 STATE = State([{"epoch": 1}], 1, variables=[np.arange(3.0)], best_weights=[np.ones((2, 2), np.float32)])
+
+
+@pytest.fixture(autouse=True)
+def _heed_ctrl_c() -> Iterator[None]:
+    """A process that was started in the background has Ctrl-C switched off, and its children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def fit(checkpoint: Checkpoint | None, *, validated: bool = True, stop_at: int = 0) -> Fitted:

@@ -88,7 +88,8 @@ def test_a_picture_that_does_not_hold_the_region_is_told_as_unreadable(data: Pat
 
 
 def test_the_card_says_what_region_and_statistics_the_model_was_trained_with() -> None:
-    shipped = load_bundle(SHIPPED).card
+    bundle = load_bundle(SHIPPED)
+    shipped = bundle.card
     notes = Notes(
         name="m",
         version="1.0.0",
@@ -97,7 +98,7 @@ def test_the_card_says_what_region_and_statistics_the_model_was_trained_with() -
         region=LEFT,
         statistics=shipped.statistics,
     )
-    card = bundle_of(Quantized(b"", shipped.input, shipped.outputs), notes, {}, Path("b")).card
+    card = bundle_of(Quantized(bundle.model, shipped.input, shipped.outputs), notes, {}, Path("b")).card
     assert card.input.region == LEFT
     assert card.statistics == shipped.statistics
     assert Notes.model_validate_json(notes.model_dump_json()) == notes
