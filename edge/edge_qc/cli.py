@@ -212,13 +212,16 @@ def history(config: Config, *, since: str | None, verdict: str | None, limit: in
 @_options(*SHORT_NAMES)
 @click.option("--schema", is_flag=True, help="The JSON Schema of the config file instead, for editors.")
 def config_(config: Config, *, schema: bool) -> int:
-    """The configuration in force, from all its places, as YAML."""
+    """The configuration in force, from all its places, as YAML; a stream's password is left out."""
     import yaml  # noqa: PLC0415
 
     if schema:
         click.echo(json.dumps(Config.model_json_schema(), indent=2))
     else:
-        click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
+        from edge_qc.sources import source_name  # noqa: PLC0415
+
+        shown = config.model_copy(update={"source": config.source.model_copy(update={"uri": source_name(config)})})
+        click.echo(yaml.safe_dump(shown.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
     return DONE
 
 

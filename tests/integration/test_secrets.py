@@ -73,3 +73,11 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
     assert done.returncode == 2
     assert "broker.password_file" in done.stderr
     assert PASSWORD not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["config", "check"])
+def test_the_password_of_a_stream_is_in_no_output(command: str, tmp_path: Path) -> None:
+    source = f"rtsp://viewer:{PASSWORD}@127.0.0.1:1/stream"
+    done = edge_qc(command, cwd=tmp_path, EDGE_QC_SOURCE=source, EDGE_QC_BROKER="none:")
+    assert "rtsp://…@127.0.0.1:1/stream" in done.stdout
+    assert PASSWORD not in done.stdout + done.stderr
