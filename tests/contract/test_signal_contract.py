@@ -212,5 +212,5 @@ def test_the_state_names_the_model_that_judges_now(broker: Mosquitto) -> None:
         sender.model("m-2.0.0")
         wait_until(lambda: plc.of("state") and plc.of("state")[-1]["model"] == "m-2.0.0")
         sender.stop()
-        wait_until(lambda: plc.of("state")[-1]["state"] == "offline")
+        wait_until(lambda: [s["state"] for s in plc.of("state")][-1:] == ["offline"])
     assert [s["model"] for s in plc.of("state")][-1] == "m-2.0.0"

@@ -109,7 +109,7 @@ def test_a_file_that_is_moved_in_while_it_runs_is_judged_at_once(tmp_path: Path,
         picture.rename(tmp_path / "in" / "a.png")
         wait_until(lambda: plc.of("verdict"))
         assert d.stop() == 0
-        wait_until(lambda: plc.of("state")[-1]["state"] == "offline")
+        wait_until(lambda: [s["state"] for s in plc.of("state")][-1:] == ["offline"])
     assert plc.of("verdict")[0]["part"] == "a.png"
     assert [s["state"] for s in plc.of("state")][-2:] == ["online", "offline"]
 
@@ -120,7 +120,7 @@ def test_a_dead_station_leaves_its_will(tmp_path: Path, broker: Mosquitto) -> No
         daemon.wait_ready()
         wait_until(lambda: plc.of("heartbeat") and plc.of("verdict"))
         daemon.process.kill()
-        wait_until(lambda: plc.of("state")[-1]["state"] == "offline")
+        wait_until(lambda: [s["state"] for s in plc.of("state")][-1:] == ["offline"])
     assert plc.of("state")[-1]["reasons"] == ["connection_lost"]
 
 
@@ -213,7 +213,7 @@ def test_killed_at_any_time_every_acknowledged_record_is_there(tmp_path: Path, b
                 before = len(plc.of("result"))
                 wait_until(lambda before=before: len(plc.of("result")) > before + 10)
                 daemon.process.kill()
-        wait_until(lambda: plc.of("state")[-1]["state"] == "offline")
+        wait_until(lambda: [s["state"] for s in plc.of("state")][-1:] == ["offline"])
     recorded = {(r["session"], r["seq"]) for r in rows(data)}
     assert {(r["session"], r["seq"]) for r in plc.of("result")} <= recorded
     assert rows(data, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
@@ -326,7 +326,7 @@ def test_the_late_will_of_a_session_that_died_is_corrected(tmp_path: Path, broke
     args = ("--source", "sim:", "--broker", broker.url, "--data-dir", tmp_path / "data")
     with Listener(broker.port) as plc, Daemon(tmp_path / "log", *args) as daemon:
         daemon.wait_ready()
-        wait_until(lambda: plc.of("state")[-1]["state"] == "online")
+        wait_until(lambda: [s["state"] for s in plc.of("state")][-1:] == ["online"])
         plc.say("state", {"state": "offline", "session": "00000000", "reasons": ["connection_lost"], "model": "x"})
         wait_until(lambda: [s["state"] for s in plc.of("state")][-2:] == ["offline", "online"])
 
