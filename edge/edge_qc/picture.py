@@ -9,6 +9,7 @@ from edge_qc import MAX_PICTURE_PIXELS
 from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
 
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_FILE_BYTES = 200_000_000  # 50 megapixels of 32-bit colour, uncompressed
 
 

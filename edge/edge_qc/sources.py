@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edge_qc.capture.base import Camera, TellEvent, TellHealth, tell_nobody
 from edge_qc.config import Config
 from edge_qc.domain import FileStamp
+from edge_qc.picture import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from edge_qc.capture.folder import Ledger
@@ -61,7 +62,7 @@ def build_camera(
         from edge_qc.capture.picamera import PiCamera  # noqa: PLC0415
 
         return PiCamera(uri, config.source, config.camera, once=once, on_health=on_health, on_event=on_event)
-    from edge_qc.capture.stream import PICTURE_SUFFIXES, LiveStream, PictureFile, VideoFile  # noqa: PLC0415
+    from edge_qc.capture.stream import LiveStream, PictureFile, VideoFile  # noqa: PLC0415
 
     if uri.startswith(("rtsp://", "rtsps://")):
         return LiveStream(uri, once=once, on_health=on_health, on_event=on_event)

@@ -9,6 +9,7 @@ from edge_qc.capture.base import TellHealth, tell_nobody
 from edge_qc.config import Config
 from edge_qc.deadline import DeadlineGuard
 from edge_qc.errors import ConfigError
+from edge_qc.picture import PICTURE_SUFFIXES
 from edge_qc.signal.link import Message
 from edge_qc.sources import is_device, source_name
 from edge_qc.trigger.base import Trigger
@@ -17,7 +18,6 @@ from edge_qc.trigger.message import TriggerMessage
 from edge_qc.trigger.remote import RemoteTrigger
 
 TOPIC = "trigger"
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def build_trigger(

@@ -1,31 +1,33 @@
 """What the figures cannot say is said before training begins."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.job import Job
+from edge_qc_trainer.dataset import Dataset, LabelledFile
+from edge_qc_trainer.job import Job, Material
 from edge_qc_trainer.limits import notices
 from edge_qc_trainer.split import Split
 
 PLENTY = 400
 
 
-def material(defective: int, good: int, held_out: int, shared: int = 0) -> Any:
+def material(defective: int, good: int, held_out: int, shared: int = 0) -> Material:
     """Different parts, of each kind so many to train on and ``held_out`` to measure on; ``shared`` of those trained."""
     train = np.repeat([0, 1], [defective, good])
     targets = np.concatenate([train, np.repeat([0, 1], held_out)])
     groups = np.arange(len(targets))
     groups[len(train) : len(train) + shared] = groups[:shared]
     split = Split(np.arange(len(train)), np.array([], np.int64), np.arange(len(train), len(targets)))
-    data = SimpleNamespace(targets=targets, labels=("def", "ok"), sources=np.zeros_like(targets), files=[None] * 9)
-    return SimpleNamespace(dataset=data, groups=groups, split=split)
+    labels = ("def", "ok")
+    files = tuple(LabelledFile(Path(f"{place}.png"), labels[target]) for place, target in enumerate(targets))
+    pixels = np.zeros((len(files), 1, 1), np.uint8)
+    return Material(Dataset(files, pixels, labels, targets, ("",) * len(files), ()), groups, split)
 
 
-def said(material: Any, **job: Any) -> str:
+def said(material: Material, **job: Any) -> str:
     return "\n".join(notices(Job(data=(Path("a"),), recipe=Recipe(), **job), material))
 
 

@@ -15,12 +15,11 @@ from edge_qc.preprocess import standardise
 from edge_qc.unwrap import Opening, unwrap
 from edge_qc_trainer.augment import move, relight
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.dataset import IntArray
+from edge_qc_trainer.dataset import Flags, IntArray
 from edge_qc_trainer.defects import draw_defects, on_a_part, on_a_ring
 from edge_qc_trainer.errors import DataError
 
 Batch = tuple[FloatArray, FloatArray, FloatArray]
-Flags = npt.NDArray[np.bool_]
 FloatWeights = npt.NDArray[np.float64]
 
 # How far an opening is moved off where it was found (standard deviation, share of the side), and how far stretched.

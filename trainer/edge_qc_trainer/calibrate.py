@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from edge_qc.domain import FloatArray
 from edge_qc_trainer.batches import FloatWeights
+from edge_qc_trainer.dataset import Flags
 from edge_qc_trainer.network import LOGITS, MAPS
 
-Flags = npt.NDArray[np.bool_]
 MOST_TEMPERATURE = 8.0
 
 

@@ -12,7 +12,7 @@ from edge_qc_trainer.calibrate import Calibration, calibrate
 from edge_qc_trainer.card import notes_file
 from edge_qc_trainer.checkpoint import Checkpoints
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.dataset import IntArray, choose_ok_labels
+from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.fit import Fitted, logits_of
 from edge_qc_trainer.job import Job, Material, Progress, fit_network, make_bundle
@@ -125,8 +125,7 @@ def _calibrate(job: Job, material: Material, places: IntArray, logits: FloatArra
     good ones have few pictures and another look, and a shift that lets them pass lets defects pass too.
     """
     data = material.dataset
-    ok_labels = choose_ok_labels(data.labels, job.ok_labels)
-    good = np.array([label in ok_labels for label in data.labels])
+    good = data.good(job.ok_labels)
     defective = ~good[data.targets[places]]
     as_trained = Recipe(copies_power=job.recipe.copies_power)
     weights = sampling_weights(defective.astype(np.int64), material.groups[places], np.zeros_like(places), as_trained)

@@ -19,6 +19,7 @@ from edge_qc.unwrap import Opening, find_opening, unwrap
 from edge_qc_trainer.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 GOOD_PREFIXES = ("ok", "good", "pass")
 Unwrapping = Literal["auto", "ring", "none"]
 _MOST_HAVE_OPENINGS = 0.99
@@ -76,6 +77,11 @@ class Dataset:
         if not self.openings:
             return self.pixels[places]
         return np.stack([unwrap(self.pixels[place], self.openings[place]) for place in places])
+
+    def good(self, ok_labels: Sequence[str]) -> Flags:
+        """Shape (classes,): which classes are good, by those given, else by their names: see ``choose_ok_labels``."""
+        chosen = choose_ok_labels(self.labels, ok_labels)
+        return np.array([label in chosen for label in self.labels])
 
     @property
     def sources(self) -> IntArray:

@@ -10,10 +10,10 @@ import numpy as np
 
 from edge_qc.domain import FloatArray, Pixels
 from edge_qc.preprocess import standardise
-from edge_qc_trainer.batches import Flags, FloatWeights, Sampler, made_ahead
+from edge_qc_trainer.batches import FloatWeights, Sampler, made_ahead
 from edge_qc_trainer.checkpoint import Checkpoint, State
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.dataset import IntArray
+from edge_qc_trainer.dataset import Flags, IntArray
 from edge_qc_trainer.errors import BackendError, FittingError
 from edge_qc_trainer.network import LOGITS, build, for_training, has_maps
 from edge_qc_trainer.optimizer import build_optimizer

@@ -10,7 +10,6 @@ from edge_qc_trainer.dataset import IntArray
 
 Figures = dict[str, Any]
 Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 RESAMPLES = 2000
 DEFECT_RATE = 0.02  # share of defective parts that come in, where nobody says better
 _AT_ONCE = 100  # resamples a block: 10,000 parts take 8 MB

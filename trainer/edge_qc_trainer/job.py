@@ -183,8 +183,7 @@ def fit_network(
     data, places, recipe = material.dataset, material.split.train, job.recipe
     targets = data.targets[places]
     weights = sampling_weights(targets, material.groups[places], data.sources[places], recipe)
-    ok_labels = dataset.choose_ok_labels(data.labels, job.ok_labels)
-    good = np.array([label in ok_labels for label in data.labels])
+    good = data.good(job.ok_labels)
     openings = tuple(data.openings[place] for place in places) if data.openings else ()
     sampler = Sampler(data.pixels[places], targets, weights, good, recipe, job.seed, openings)
     validation = material.validation(recipe)
@@ -220,8 +219,7 @@ class Made:
 def make_bundle(job: Job, material: Material, fitted: Fitted, calibration: Calibration, keras_file: Path) -> Made:
     """Saves a fitted network with its calibration, and quantizes it, calibrated on training pictures only."""
     data, notes = material.dataset, notes_of(job, material, calibration)
-    defective = np.array([label not in notes.ok_labels for label in notes.labels])
-    shift_logits(fitted.model, defective, calibration.shift * calibration.temperature)
+    shift_logits(fitted.model, ~data.good(job.ok_labels), calibration.shift * calibration.temperature)
     fitted.model.save(keras_file)
     write_notes(keras_file, notes)
     chosen = choose_calibration(material.split.train, data.targets, material.groups, job.seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edge_qc_trainer.dataset import IntArray, choose_ok_labels
+from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.intervals import parts_needed, proportion
 from edge_qc_trainer.job import Job, Material
 from edge_qc_trainer.report import percent
@@ -64,8 +64,7 @@ def _few(material: Material) -> list[str]:
 
 def _wide(job: Job, material: Material, measured: IntArray) -> list[str]:
     data = material.dataset
-    ok_labels = choose_ok_labels(data.labels, job.ok_labels)
-    good = np.array([label in ok_labels for label in data.labels])[data.targets[measured]]
+    good = data.good(job.ok_labels)[data.targets[measured]]
     sentences = []
     for kind, mistake, of_kind in (("defective", "escape", ~good), ("good", "be rejected", good)):
         parts = len(np.unique(material.groups[measured][of_kind]))

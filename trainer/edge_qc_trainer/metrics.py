@@ -9,12 +9,11 @@ import numpy.typing as npt
 from sklearn.metrics import classification_report, confusion_matrix, roc_auc_score
 
 from edge_qc.domain import Outcome
-from edge_qc_trainer.dataset import IntArray, Unreadable
+from edge_qc_trainer.dataset import Flags, IntArray, Unreadable
 from edge_qc_trainer.evaluate import Judgement
 from edge_qc_trainer.intervals import (
     DEFECT_RATE,
     RESAMPLES,
-    Flags,
     Floats,
     bootstrap,
     escape_ppm,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_qc.bundle import Thresholds
-from edge_qc_trainer.dataset import IntArray
+from edge_qc_trainer.dataset import Flags, IntArray
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.evaluate import Judgement
-from edge_qc_trainer.intervals import DEFECT_RATE, Figures, Flags, Floats, parts_needed, proportion, upper_bound
+from edge_qc_trainer.intervals import DEFECT_RATE, Figures, Floats, parts_needed, proportion, upper_bound
 from edge_qc_trainer.metrics import inspected_of
 from edge_qc_trainer.report import percent
 

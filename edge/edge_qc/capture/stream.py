@@ -24,7 +24,6 @@ RETRY_LEAST_S, RETRY_MOST_S = 0.5, 5.0
 # TCP, or every lost packet is a smeared picture; nothing is collected before it is decoded.
 FFMPEG_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # OpenCV has no other way in
 FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _VIDEO_SIGNATURE_BYTES = 512
 
 
