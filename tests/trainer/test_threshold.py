@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_qc.bundle import Thresholds
@@ -115,6 +115,7 @@ def test_a_dearer_escape_lowers_the_threshold() -> None:
     assert found[0] > 2 * found[-1]
 
 
+@example(128, 1, 0.2, 0.1)  # one score is 1, and no threshold lies above it
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 20]), st.sampled_from([0.2, 3.0]), st.sampled_from([0.1, 0.5]))
 def test_no_other_pair_costs_less(seed: int, escape: float, unsure: float, defect_rate: float) -> None:

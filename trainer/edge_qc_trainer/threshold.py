@@ -95,6 +95,11 @@ class _Cuts:
     good: Floats
     parts: tuple[int, int]
 
+    @property
+    def possible(self) -> slice:
+        """The cuts that a threshold can make: none lies above a score of 1, which is always rejected."""
+        return slice(len(self.scores) + int(self.scores[-1] < 1))
+
     def threshold(self, cut: int) -> float:
         """Half-way, in log-odds, between the scores on either side: what is new lies at neither's edge."""
         if cut == 0:
@@ -180,11 +185,11 @@ def _below(place: IntArray, parts: IntArray, of_kind: Flags, cuts: int) -> Float
 def _by_escapes(cuts: _Cuts, most: float) -> tuple[Thresholds, str, bool]:
     parts, needed = cuts.parts[0], parts_needed(most)
     shown = parts >= needed
-    escaped = np.round(cuts.defective, 9)
+    escaped = np.round(cuts.defective[cuts.possible], 9)
     bounds = np.array([upper_bound(count, parts, CONFIDENCE) for count in escaped])
     allowed = bounds <= most if shown else escaped == 0
     # The lowest of those cuts that let the most good parts pass: a higher one would only add escapes.
-    best = int(np.argmax(np.where(allowed, np.round(cuts.good, 9), -1)))
+    best = int(np.argmax(np.where(allowed, np.round(cuts.good[cuts.possible], 9), -1)))
     ok_below = cuts.threshold(best)
     rule = f"As many good parts pass as leave the escape rate at most {100 * most:g} %: "
     if shown:
@@ -200,8 +205,8 @@ def _by_escapes(cuts: _Cuts, most: float) -> tuple[Thresholds, str, bool]:
 
 def _by_costs(cuts: _Cuts, policy: Policy) -> Thresholds:
     escape, overkill = policy.cost_escape or 0.0, policy.cost_overkill or 0.0
-    defective = cuts.defective / cuts.parts[0] * policy.defect_rate
-    good = cuts.good / cuts.parts[1] * (1 - policy.defect_rate)
+    defective = cuts.defective[cuts.possible] / cuts.parts[0] * policy.defect_rate
+    good = cuts.good[cuts.possible] / cuts.parts[1] * (1 - policy.defect_rate)
     if policy.cost_unsure is None:
         cut = int(np.argmin(np.round(escape * defective - overkill * good, 12)))
         return Thresholds(ok_below=cuts.threshold(cut), reject_from=cuts.threshold(cut))
