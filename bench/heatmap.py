@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,11 +21,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edge_qc.bundle import SHIPPED, load_bundle
+from edge_qc.bundle import SHIPPED, Bundle, load_bundle
 from edge_qc.capture.simulated_part import DEFECTS, DrawnPart, draw_part
-from edge_qc.classify.litert import HEATMAP_CELLS, LiteRtClassifier
+from edge_qc.classify.litert import LiteRtClassifier
 from edge_qc.domain import FloatArray, Frame
-from edge_qc.unwrap import find_opening, lay_back, unwrap
+from edge_qc.unwrap import find_opening, unwrap
 
 WANTED_SHARE, WANTED_TIME = 0.95, 0.03
 
@@ -48,20 +48,26 @@ def points_at(part: DrawnPart, heatmap: FloatArray) -> bool:
     return part.mask is not None and bool(part.mask[top:bottom, left:right].any())
 
 
-def share_of_map(classifier: LiteRtClassifier, part: DrawnPart, frame: Frame, rounds: int) -> tuple[float, float]:
-    """Median milliseconds of a classification, and of laying its map back over the picture."""
-    opening = find_opening(part.pixels)
-    sheet_map = np.random.default_rng(0).random((19, 19), np.float32)
-    whole, laying = [], []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        classifier.classify(frame)
-        whole.append(time.perf_counter() - began)
-        if opening is not None:
-            began = time.perf_counter()
-            lay_back(sheet_map, opening, *part.pixels.shape, HEATMAP_CELLS)
-            laying.append(time.perf_counter() - began)
-    return float(np.median(whole)) * 1e3, float(np.median(laying or [0.0])) * 1e3
+def cost_of_map(bundle: Bundle, frame: Frame, rounds: int) -> tuple[float, float, float]:
+    """Median milliseconds of a classification without the map, of one with it, and of drawing it over the picture.
+
+    The map is drawn when a picture is kept or shown, after the verdict has left; by turns, so that whatever else the
+    machine does strikes all three.
+    """
+    card = bundle.card
+    bare = replace(bundle, card=card.model_copy(update={"outputs": card.outputs.model_copy(update={"heatmap": None})}))
+    without, with_map = LiteRtClassifier(bare), LiteRtClassifier(bundle)
+    taken = np.zeros((rounds, 3))
+    for row in taken:
+        stamps = [time.perf_counter()]
+        without.classify(frame)
+        stamps.append(time.perf_counter())
+        prediction = with_map.classify(frame)
+        stamps.append(time.perf_counter())
+        _ = prediction.heatmap
+        stamps.append(time.perf_counter())
+        row[:] = np.diff(stamps) * 1e3
+    return tuple(np.median(taken, axis=0).tolist())
 
 
 def stages(part: DrawnPart, rounds: int) -> tuple[float, float]:
@@ -101,15 +107,16 @@ def main() -> None:
             kind.rejected += 1
             kind.pointed_at += prediction.heatmap is not None and points_at(part, prediction.heatmap)
     share = show(kinds, bundle.card.id)
-    whole_ms, laying_ms = share_of_map(classifier, part, frame, 300)
+    bare_ms, whole_ms, drawing_ms = cost_of_map(bundle, frame, 500)
     finding_ms, unwrapping_ms = stages(part, 300)
     machine = platform.processor() or platform.machine()
     print(
         f"{machine}, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d}: a classification {whole_ms:.2f} ms; "
-        f"of it finding the opening {finding_ms:.2f}, unwrapping {unwrapping_ms:.2f}, laying the map back "
-        f"{laying_ms:.3f} ({laying_ms / whole_ms:.1%}, at most {WANTED_TIME:.0%} wanted)"
+        f"of it finding the opening {finding_ms:.2f}, unwrapping {unwrapping_ms:.2f}, the map {whole_ms - bare_ms:.3f} "
+        f"({1 - bare_ms / whole_ms:.1%}, at most {WANTED_TIME:.0%} wanted); drawing the map of a picture that is kept, "
+        f"after its verdict, {drawing_ms:.3f} ms"
     )
-    sys.exit(0 if share >= WANTED_SHARE and laying_ms <= WANTED_TIME * whole_ms else 1)
+    sys.exit(0 if share >= WANTED_SHARE and whole_ms - bare_ms <= WANTED_TIME * whole_ms else 1)
 
 
 def _frame(part: DrawnPart) -> Frame:

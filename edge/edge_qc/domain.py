@@ -144,15 +144,14 @@ class Prediction:
     Attributes:
         labels: the classes, in the model's order.
         probabilities: shape (len(labels),), float32, each 0 to 1, sum 1.
-        heatmap: shape (rows, columns), float32, 0 to 1: how strongly each place speaks for a defect; None where the
-            model gives none.
+        draw_heatmap: draws the heatmap, on any thread; None where the model gives none.
         frame_index: which of the part's frames the heatmap is of: of several that voted, the one that speaks most
             for a defect.
     """
 
     labels: tuple[str, ...]
     probabilities: FloatArray
-    heatmap: FloatArray | None = None
+    draw_heatmap: Callable[[], FloatArray] | None = None
     frame_index: int = 0
 
     def __post_init__(self) -> None:
@@ -161,6 +160,14 @@ class Prediction:
                 f"probabilities: expected shape ({len(self.labels)},) for {list(self.labels)}, "
                 f"got {self.probabilities.shape}"
             )
+
+    @property
+    def heatmap(self) -> FloatArray | None:
+        """Shape (rows, columns), float32, 0 to 1: how strongly each place speaks for a defect; None where none is made.
+
+        Drawn when it is asked for, each time anew: most are never looked at, and none before the PLC has its verdict.
+        """
+        return None if self.draw_heatmap is None else self.draw_heatmap()
 
 
 @dataclass(frozen=True, slots=True)

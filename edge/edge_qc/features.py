@@ -5,6 +5,7 @@ picture's own mean and deviation; so does any turn about the middle, because pla
 alone; and so does what a turned or shifted picture leaves in the corners, because they are not looked at.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -70,30 +71,26 @@ def measure(pixels: Pixels) -> Features:
     detail, deviation = _detail(pixels)
     thumbnail = _thumbnail(pixels)
     seen = thumbnail.ravel()[_SEEN]
-    coarse = max(float(seen.std()), _LEAST_DEVIATION)
-    seen = (seen - seen.mean()) / np.float32(coarse)
-    profile = _RING_MEANS @ seen
-    around = np.sqrt(np.maximum(_RING_MEANS @ (seen * seen) - profile * profile, 0))
+    means, squares = _RING_MEANS @ seen, _RING_MEANS @ (seen * seen)
+    mean = float(_RING_SHARES @ means)
+    coarse = max(math.sqrt(max(float(_RING_SHARES @ squares) - mean * mean, 0)), _LEAST_DEVIATION)
+    seen.sort()
     offset, spread = _middle(thumbnail)
-    vector = np.concatenate(
-        [
-            [np.log(coarse / deviation), spread],
-            np.sort(seen)[_ORDER],
-            np.log(detail + 0.01),
-            profile,
-            around,
-            [offset],
-        ]
-    )
-    clipped, profile = _clipped_share(pixels), profile.astype(np.float64)
-    return Features(level, contrast, clipped, float(detail[0]), offset, profile, vector)
+    vector = np.empty(LENGTH)
+    vector[_SHAPE] = math.log(coarse / deviation), spread
+    vector[_QUANTILES] = (seen[_ORDER] - mean) / coarse
+    vector[_DETAIL] = np.log(detail + 0.01)
+    vector[_PROFILE] = profile = (means - mean) / coarse
+    vector[_AROUND] = np.sqrt(np.maximum(squares - means * means, 0)) / coarse
+    vector[-1] = offset
+    return Features(level, contrast, _clipped_share(pixels), float(detail[0]), offset, profile, vector)
 
 
 def _thumbnail(pixels: Pixels) -> FloatArray:
     """Shape (24, 24), float32: means of areas, of whole factors first, which are quick."""
     rows, columns = (max(1, side // (2 * _SIDE)) for side in pixels.shape)
     coarse = cv2.resize(pixels, (pixels.shape[1] // columns, pixels.shape[0] // rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(coarse, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), np.float32)
+    return cv2.resize(coarse, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _detail(pixels: Pixels) -> tuple[Vector, float]:
@@ -102,21 +99,23 @@ def _detail(pixels: Pixels) -> tuple[Vector, float]:
     inner = pixels[rows, columns]
     deviation = max(_level_and_contrast(inner)[1], _LEAST_DEVIATION)
     differences = [
-        cv2.norm(inner[lag:], inner[:-lag], cv2.NORM_L1) / inner[lag:].size
-        + cv2.norm(inner[:, lag:], inner[:, :-lag], cv2.NORM_L1) / inner[:, lag:].size
-        for lag in LAGS
+        _mean_difference(inner[lag:], inner[:-lag]) + _mean_difference(inner[:, lag:], inner[:, :-lag]) for lag in LAGS
     ]
     return np.array(differences) / (2 * deviation), deviation
 
 
+def _mean_difference(pixels: Pixels, others: Pixels) -> float:
+    return cv2.norm(pixels, others, cv2.NORM_L1) / pixels.size
+
+
 def _middle(thumbnail: FloatArray) -> tuple[float, float]:
     """How far the middle of the edges lies from the picture's middle, and how far the edges spread around it."""
-    across = np.abs(thumbnail[1:-1, 2:] - thumbnail[1:-1, :-2])
-    down = np.abs(thumbnail[2:, 1:-1] - thumbnail[:-2, 1:-1])
-    edges = (across + down).ravel()[_SEEN_WITHIN]
-    total = float(edges.sum()) + 1e-3
-    x, y = float(edges @ _X) / total, float(edges @ _Y) / total
-    return float(np.hypot(x, y)), float(np.sqrt(max(edges @ (_X * _X + _Y * _Y) / total - x * x - y * y, 0)))
+    across = cv2.absdiff(thumbnail[1:-1, 2:], thumbnail[1:-1, :-2])
+    down = cv2.absdiff(thumbnail[2:, 1:-1], thumbnail[:-2, 1:-1])
+    total, x, y, square = (_MOMENTS @ cv2.add(across, down).ravel()).tolist()
+    total += 1e-3
+    offset = math.hypot(x, y) / total
+    return offset, math.sqrt(max(square / total - offset * offset, 0))
 
 
 _AXIS = ((np.arange(_SIDE) - (_SIDE - 1) / 2) / (_SIDE / 2)).astype(np.float32)
@@ -124,7 +123,14 @@ _RADIUS = np.hypot(_AXIS[:, None], _AXIS[None, :])
 _INSIDE = _RADIUS <= _REACH
 _SEEN = np.flatnonzero(_INSIDE)
 _RING = np.minimum((_RADIUS.ravel()[_SEEN] / _REACH * RINGS).astype(int), RINGS - 1)
-_RING_MEANS = (np.eye(RINGS)[:, _RING] / np.bincount(_RING)[:, None]).astype(np.float32)
-_ORDER = [int(len(_SEEN) * share) for share in SHARES]
-_SEEN_WITHIN = np.flatnonzero(_INSIDE[1:-1, 1:-1])
-_X, _Y = (np.ascontiguousarray(grid[1:-1, 1:-1].ravel()[_SEEN_WITHIN]) for grid in np.meshgrid(_AXIS, _AXIS))
+_RING_SHARES = np.bincount(_RING) / len(_RING)
+_RING_MEANS = np.eye(RINGS)[:, _RING] / np.bincount(_RING)[:, None]
+_ORDER = np.array([int(len(_SEEN) * share) for share in SHARES])
+_X, _Y = (grid[1:-1, 1:-1].ravel() for grid in np.meshgrid(_AXIS, _AXIS))
+# Of the edges within the disc: their sum, that of x, of y, and of the squared distance from the middle.
+_MOMENTS = (np.stack([np.ones_like(_X), _X, _Y, _X * _X + _Y * _Y]) * _INSIDE[1:-1, 1:-1].ravel()).astype(np.float64)
+# Where each kind of feature stands in the vector.
+_SHAPE, _QUANTILES = slice(0, 2), slice(2, 2 + len(SHARES))
+_DETAIL = slice(_QUANTILES.stop, _QUANTILES.stop + len(LAGS))
+_PROFILE = slice(_DETAIL.stop, _DETAIL.stop + RINGS)
+_AROUND = slice(_PROFILE.stop, _PROFILE.stop + RINGS)

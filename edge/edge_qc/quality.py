@@ -1,5 +1,6 @@
 """Is this frame fit to be judged? The senseless must never be judged ok; the merely unusual is for the model."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -132,5 +133,5 @@ def unit_profile(profile: Vector) -> Vector:
     Zeros where it is flat.
     """
     bare = profile - profile.sum() / RINGS
-    length = float(np.sqrt(bare @ bare))
+    length = math.sqrt(bare @ bare)
     return bare / length if length > 1e-6 else np.zeros_like(bare)

@@ -162,7 +162,8 @@ def unwrap(
         smooth: interpolate by cubics instead of lines.
 
     Returns:
-        Shape (height, width), uint8: rows from the bore outwards, columns along the turn, in each half.
+        Shape (height, width), uint8: rows from the bore outwards, columns along the turn, in each half. What of a
+        circle lies outside the picture takes the mean of what lies inside.
     """
     cos, sin = math.cos(turn), math.sin(turn)
     turned = np.array(((cos, -sin), (sin, cos))) @ np.diag((1, -1 if mirrored else 1))
@@ -171,7 +172,27 @@ def unwrap(
     method = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     # None: both coordinates stand in one map, which OpenCV's stubs do not know of.
     laid = cv2.remap(pixels, places, None, method, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(laid, np.uint8)
+    sheet = np.asarray(laid, np.uint8)
+    if _leaves(matrix, *pixels.shape):
+        _fill(sheet, np.asarray(cv2.inRange(places, (0, 0), (pixels.shape[1] - 1, pixels.shape[0] - 1)), np.uint8))
+    return sheet
+
+
+def _leaves(matrix: npt.NDArray[np.float64], height: int, width: int) -> bool:
+    """Whether the outermost circle, an ellipse in the picture, reaches beyond its borders."""
+    reach = _TO * np.hypot(matrix[:, 0], matrix[:, 1])
+    middle = matrix[:, 2]
+    return bool((middle < reach).any() or (middle + reach > (width - 1, height - 1)).any())
+
+
+def _fill(sheet: Pixels, seen: Pixels) -> None:
+    """Gives what is not seen (0, else 255) the mean of its circle: a rim that is cut off is no broken one."""
+    rows, columns = sheet.shape
+    halves = 2, rows // 2, columns
+    counts = (seen.reshape(halves) & 1).sum(axis=(0, 2), dtype=np.int64)
+    means = (sheet & seen).reshape(halves).sum(axis=(0, 2), dtype=np.int64) // np.maximum(counts, 1)
+    unseen = (seen.reshape(halves) == 0) & (counts > 0)[:, None]
+    np.copyto(sheet.reshape(halves), means.astype(np.uint8)[:, None], where=unseen)
 
 
 def lay_back(heatmap: FloatArray, opening: Opening, height: int, width: int, cells: int) -> FloatArray:

@@ -25,7 +25,7 @@ from support import rows, wait_until
 def _inspection(seq: int = 1, outcome: Outcome = Outcome.REJECT, stamp: FileStamp | None = None) -> Inspection:
     p = part(seq, stamp=stamp)
     heat = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
-    prediction = Prediction(LABELS, np.array([0.9, 0.1], np.float32), heat)
+    prediction = Prediction(LABELS, np.array([0.9, 0.1], np.float32), lambda: heat)
     verdict = Verdict(outcome, "defect", "def_front", 0.9)
     return Inspection("abcd1234", p, verdict, prediction, p.triggered_ns + 5_000_000, datetime.now(UTC), "fake-1.0.0")
 

@@ -1,11 +1,15 @@
 """A round part, laid straight."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_qc.capture.simulated_part import draw_part
-from edge_qc.unwrap import find_opening, lay_back, unwrap
+from edge_qc.unwrap import Opening, find_opening, lay_back, unwrap
 
 PARTS = [draw_part(np.random.default_rng(seed), seed % 2 == 1) for seed in range(6)]
 
@@ -91,3 +95,29 @@ def test_nothing_is_laid_back_outside_the_ring() -> None:
     assert opening is not None
     laid = lay_back(np.ones((18, 19), np.float32), opening, 300, 300, 38)
     assert (laid[0, 0], laid[19, 19], laid.max()) == (0, 0, 1)
+
+
+def test_a_rim_that_leaves_the_picture_is_laid_as_the_mean_of_the_rest_of_its_circle() -> None:
+    part = PARTS[0].pixels
+    opening = find_opening(part)
+    assert opening is not None
+    whole, across = unwrap(part, opening), 30
+    cut = cv2.copyMakeBorder(
+        part[:, :-across], 0, 0, across, 0, cv2.BORDER_REPLICATE
+    )  # moved to the right, out of sight
+    moved = replace(opening, x=opening.x + across)
+    sheet = unwrap(np.asarray(cut, np.uint8), moved)
+    # At angle 0, 5 of the 190 degrees from the left edge, the circle of the last row but some lies outside.
+    column, rows = 300 * 5 // 190, slice(135, 148)
+    circles = np.concatenate([whole[rows], whole[150:][rows]], axis=1)
+    assert (np.abs(sheet[rows, column].astype(int) - circles.mean(axis=1)) < 12).all()
+    inside = slice(20, 90)  # rows that are all seen
+    assert cv2.absdiff(sheet[inside], whole[inside]).max() <= 2
+
+
+@given(
+    st.integers(0, len(PARTS) - 1), st.floats(-200, 500), st.floats(-200, 500), st.integers(40, 200), st.floats(0, 3.1)
+)
+def test_an_opening_anywhere_gives_a_whole_sheet(which: int, x: float, y: float, axis: int, turn: float) -> None:
+    sheet = unwrap(PARTS[which].pixels, Opening(x, y, axis, axis * 0.9, turn))
+    assert (sheet.shape, sheet.dtype) == ((300, 300), np.uint8)

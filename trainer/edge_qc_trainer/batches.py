@@ -128,16 +128,19 @@ class Sampler:
         )
         pixels = self.pixels[place]
         if rng.random() < self.recipe.augment.cut_share:
-            pixels = _cut(pixels, rng, self.recipe.augment.shift)
+            down, across = (
+                round(float(move)) for move in rng.uniform(-1, 1, 2) * self.recipe.augment.shift * self.recipe.size
+            )
+            pixels = _shifted(pixels, down, across)
+            moved = replace(moved, x=moved.x + across, y=moved.y + down)
         turn, mirrored, smooth = rng.uniform(0, 2 * np.pi), rng.random() < 0.5, rng.random() < 0.3
         return unwrap(pixels, moved, turn=turn, mirrored=mirrored, smooth=smooth)
 
 
-def _cut(pixels: Pixels, rng: np.random.Generator, most: float) -> Pixels:
-    """The picture of a camera that does not see all of the part: strips at two borders repeat what is beside them."""
+def _shifted(pixels: Pixels, down: int, across: int) -> Pixels:
+    """The picture moved by so many pixels: a part of it leaves, and its border is repeated where nothing is known."""
     rows, columns = pixels.shape
-    down, across = (round(float(share)) for share in rng.uniform(-most, most, 2) * (rows, columns))
-    seen = pixels[max(down, 0) : rows + min(down, 0), max(across, 0) : columns + min(across, 0)]
+    seen = pixels[max(-down, 0) : rows - max(down, 0), max(-across, 0) : columns - max(across, 0)]
     borders = max(down, 0), max(-down, 0), max(across, 0), max(-across, 0)
     return np.asarray(cv2.copyMakeBorder(seen, *borders, cv2.BORDER_REPLICATE), np.uint8)
 

@@ -36,7 +36,7 @@ class Augment(Section):
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     """Largest shift of each axis, as a share of the picture's side."""
     cut_share: Share = 0.0
-    """Unwrapped rings that are cut by two borders of the picture, `shift` of its side at most."""
+    """Unwrapped rings of pictures that are shifted, so that their borders cut a rim."""
     light_share: Share = 0.7
     """Pictures that get another gamma, gain and offset."""
     gamma: Annotated[float, Field(ge=0, le=1.5)] = 0.4

@@ -1,5 +1,6 @@
 """An int8 TFLite model on LiteRT's interpreter (or its predecessor, tflite-runtime)."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class LiteRtClassifier:
         outputs = self._interpreter.get_output_details()
         self._logits = _output_index(outputs, "logits", self._card.outputs.logits, bundle)
         heatmap = self._card.outputs.heatmap
-        self._heatmap = None if heatmap is None else _output_index(outputs, "heatmap", heatmap, bundle)
+        self._maps = None if heatmap is None else (_output_index(outputs, "heatmap", heatmap, bundle), heatmap)
         self._defective = [i for i, label in enumerate(self._card.labels) if label not in self._card.ok_labels]
         # The first inferences allocate and warm the caches: not on a part's time.
         blank = np.zeros((self._card.input.height, self._card.input.width), np.uint8)
@@ -88,18 +89,19 @@ class LiteRtClassifier:
             raise ModelError(f"model {self._card.id} failed", got=str(error)) from error
 
     def read(self, opening: Opening | None) -> Prediction:
-        """The prediction of the last ``invoke``, its heatmap laid back over the frame."""
+        """The prediction of the last ``invoke``; its heatmap lies over the frame."""
         logits = _real(self._interpreter.get_tensor(self._logits)[0], self._card.outputs.logits)
-        heatmap = self._read_heatmap()
-        if heatmap is not None and opening is not None:
-            heatmap = lay_back(heatmap, opening, self._card.input.height, self._card.input.width, HEATMAP_CELLS)
-        return Prediction(self._card.labels, softmax(logits.reshape(-1) / self._card.temperature), heatmap)
+        probabilities = softmax(logits.reshape(-1) / self._card.temperature)
+        if self._maps is None:
+            return Prediction(self._card.labels, probabilities)
+        index, output = self._maps
+        maps = self._interpreter.get_tensor(index)[0]  # a copy, which the next part leaves alone
+        return Prediction(self._card.labels, probabilities, partial(self._draw_heatmap, maps, output, opening))
 
-    def _read_heatmap(self) -> FloatArray | None:
-        if self._heatmap is None or self._card.outputs.heatmap is None:
-            return None
-        maps = _real(self._interpreter.get_tensor(self._heatmap)[0], self._card.outputs.heatmap)
-        return np.asarray(softmax(maps)[..., self._defective].sum(axis=-1), np.float32)
+    def _draw_heatmap(self, maps: Int8Array, output: Output, opening: Opening | None) -> FloatArray:
+        shape = self._card.input
+        heatmap = np.asarray(softmax(_real(maps, output))[..., self._defective].sum(axis=-1), np.float32)
+        return heatmap if opening is None else lay_back(heatmap, opening, shape.height, shape.width, HEATMAP_CELLS)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -54,11 +54,11 @@ class Evidence:
         day = inspection.decided_at.strftime("%Y-%m-%d")
         suffix = ".png" if frame.pixels.size <= PNG_UP_TO_PIXELS else ".jpg"
         picture = self._write(Path("pictures", day, name + suffix), frame.pixels)
-        heatmap = None
-        if inspection.prediction is not None and inspection.prediction.heatmap is not None:
-            levels = np.rint(inspection.prediction.heatmap * 255).astype(np.uint8)
-            heatmap = self._write(Path("heatmaps", day, name + ".png"), levels)
-        return Kept(picture, heatmap)
+        evidence = None if inspection.prediction is None else inspection.prediction.heatmap
+        if evidence is None:
+            return Kept(picture)
+        levels = np.rint(evidence * 255).astype(np.uint8)
+        return Kept(picture, self._write(Path("heatmaps", day, name + ".png"), levels))
 
     def has_room(self) -> bool:
         """Whether a picture may be written: there is a quota, and the free space is above its floor."""

@@ -104,6 +104,7 @@ class MqttSignal:
         sent = [self._link.publish(Message(self._topics(name), payload, expiry_s=expiry_s)) for name in names]
         if None in sent:
             return "offline"
+        self._link.let_out()
         self._acks.sent(inspection.part.seq)
         return "sent"
 
