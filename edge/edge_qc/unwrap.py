@@ -29,10 +29,15 @@ _ROUGHNESS_GOOD, _ROUGHNESS_MAX = 0.012, 0.06
 # Share of the opening, between bore and edge, that must be dark: the rim's shadow is as round, but has metal within.
 _FILLED_MIN = 0.85
 _FEWEST_POINTS = 6  # an ellipse has five parameters
+_PARENT = 3  # where OpenCV notes what an outline is a hole of
 _SPOTS = np.stack([np.cos(np.arange(48) * math.tau / 48), np.sin(np.arange(48) * math.tau / 48)]).T
 
 # Radii of the sheet's rows, as multiples of the opening's: from within the bore to outside the rim.
 _FROM, _TO = 0.28, 1.98
+# How far it may reach beyond the picture, as a share of its radius: of a ring that is seen no better too much would be
+# taken on trust.
+_BEYOND_MAX = 0.2
+
 # The ring is laid in two halves, one above the other, that overlap by ten degrees: a defect on a seam is whole on one.
 _OVERLAP = math.radians(5)
 
@@ -109,8 +114,10 @@ def _candidates(small: "cv2.typing.MatLike", threshold: float) -> Iterator[tuple
     """Whatever is round, dark below this threshold and in the right place, and how rough its outline is."""
     size = small.shape[1], small.shape[0]
     below = np.asarray(cv2.threshold(small, threshold, 255, cv2.THRESH_BINARY_INV)[1], np.uint8)
-    for outline in cv2.findContours(below, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
-        if min(cv2.boundingRect(outline)[2:]) < 2 * _RADIUS_MIN * min(size):
+    outlines, nesting = cv2.findContours(below, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for place, outline in enumerate(outlines):
+        # Of the outer outlines, also of what lies within a hole of another: the opening of a part on a dark table.
+        if nesting[0, place, _PARENT] >= 0 or min(cv2.boundingRect(outline)[2:]) < 2 * _RADIUS_MIN * min(size):
             continue
         hull = cv2.convexHull(outline)
         if len(hull) < _FEWEST_POINTS:
@@ -123,10 +130,12 @@ def _candidates(small: "cv2.typing.MatLike", threshold: float) -> Iterator[tuple
 def _is_plausible(ellipse: "cv2.typing.RotatedRect", size: tuple[int, int]) -> bool:
     (x, y), axes, _ = ellipse
     side, radius = min(size), (axes[0] + axes[1]) / 4
+    reach = _TO * max(axes) / 2
     return (
         _RADIUS_MIN * side <= radius <= _RADIUS_MAX * side
         and min(axes) >= _ASPECT_MIN * max(axes)
         and math.hypot(x - size[0] / 2, y - size[1] / 2) <= _OFF_MIDDLE_MAX * side
+        and max(reach - x, reach - y, x + reach - size[0], y + reach - size[1]) <= _BEYOND_MAX * reach
     )
 
 
@@ -163,7 +172,7 @@ def unwrap(
 
     Returns:
         Shape (height, width), uint8: rows from the bore outwards, columns along the turn, in each half. What of a
-        circle lies outside the picture takes the mean of what lies inside.
+        circle lies outside the picture is laid evenly from one end of the gap to the other.
     """
     cos, sin = math.cos(turn), math.sin(turn)
     turned = np.array(((cos, -sin), (sin, cos))) @ np.diag((1, -1 if mirrored else 1))
@@ -186,13 +195,26 @@ def _leaves(matrix: npt.NDArray[np.float64], height: int, width: int) -> bool:
 
 
 def _fill(sheet: Pixels, seen: Pixels) -> None:
-    """Gives what is not seen (0, else 255) the mean of its circle: a rim that is cut off is no broken one."""
+    """Lays each gap of a circle (0 in ``seen``, else 255) evenly from its one end to its other.
+
+    A rim that is cut off is no broken one; and since a tilted part's rim rises and falls along the turn, the mean of
+    the circle would draw an edge where there is none.
+    """
     rows, columns = sheet.shape
-    halves = 2, rows // 2, columns
-    counts = (seen.reshape(halves) & 1).sum(axis=(0, 2), dtype=np.int64)
-    means = (sheet & seen).reshape(halves).sum(axis=(0, 2), dtype=np.int64) // np.maximum(counts, 1)
-    unseen = (seen.reshape(halves) == 0) & (counts > 0)[:, None]
-    np.copyto(sheet.reshape(halves), means.astype(np.uint8)[:, None], where=unseen)
+    halves = sheet.reshape(2, rows // 2, columns)
+    known = seen.reshape(halves.shape) > 0
+    angles = _angles(columns).ravel()
+    for row in np.flatnonzero(~known.all(axis=(0, 2)) & known.any(axis=(0, 2))):
+        circle, here = halves[:, row].ravel(), known[:, row].ravel()
+        circle[~here] = np.rint(np.interp(angles[~here], angles[here], circle[here], period=math.tau))
+        halves[:, row] = circle.reshape(2, columns)
+
+
+@lru_cache(maxsize=4)
+def _angles(columns: int) -> npt.NDArray[np.float64]:
+    """Where each column lies along the turn, radians: shape (2, columns), of either half."""
+    along = np.linspace(-_OVERLAP, math.pi + _OVERLAP, columns)
+    return np.stack([along, along + math.pi])
 
 
 def lay_back(heatmap: FloatArray, opening: Opening, height: int, width: int, cells: int) -> FloatArray:
@@ -233,8 +255,7 @@ def _cells(cells: int) -> FloatArray:
 def _circles(height: int, width: int) -> FloatArray:
     """Where each pixel of the sheet lies around an opening of radius 1: x and y, shape (height, width, 2)."""
     half = height // 2
-    along = np.linspace(-_OVERLAP, math.pi + _OVERLAP, width)
-    angles = np.concatenate([np.tile(along, (half, 1)), np.tile(along + math.pi, (height - half, 1))])
+    angles = np.repeat(_angles(width), (half, height - half), axis=0)
     radii = np.linspace(_FROM, _TO, half)
     radius = np.concatenate([radii, radii[: height - half]])[:, None]
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=2).astype(np.float32)

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_qc.domain import Pixels
+from edge_qc.unwrap import find_opening
 from edge_qc_trainer import audit_page
 from edge_qc_trainer.audit import Audit, audit
 from edge_qc_trainer.audit_checks import Finding
 from edge_qc_trainer.cli import main
 from edge_qc_trainer.confounds import background
 from edge_qc_trainer.errors import DataError
-from edge_qc_trainer.groups import find_bore, group_near_copies
+from edge_qc_trainer.groups import group_near_copies
 from ring_parts import draw_ring, turned, write
 
 
@@ -231,5 +232,6 @@ def test_a_dark_table_is_not_taken_for_the_bore() -> None:
     pixels = draw_ring(1)
     outside = np.hypot(*(np.indices(pixels.shape) - 149.5)) > 135
     pixels[outside] = 5
-    (x, y), (width, height), _ = find_bore(pixels)
-    assert np.allclose((x, y, width, height), (150, 150, 140, 140), atol=4)
+    bore = find_opening(pixels)
+    assert bore is not None
+    assert np.allclose((bore.x, bore.y, bore.width, bore.height), (150, 150, 140, 140), atol=8)

@@ -1,9 +1,10 @@
 """Near copies of a part are found; different parts are kept apart."""
 
+import cv2
 import numpy as np
 
 from edge_qc.domain import Pixels
-from edge_qc_trainer.groups import find_bore, group_near_copies
+from edge_qc_trainer.groups import group_near_copies
 from ring_parts import draw_ring, turned
 
 
@@ -51,10 +52,8 @@ def test_pictures_that_are_not_compared_stay_apart() -> None:
     assert first == second != third
 
 
-def test_bore_is_found_where_it_is() -> None:
-    (x, y), (width, height), _ = find_bore(draw_ring(1))
-    assert np.allclose((x, y, width, height), (150, 150, 140, 140), atol=3)
-
-
-def test_without_a_bore_the_middle_is_taken() -> None:
-    assert find_bore(np.full((300, 300), 200, np.uint8)) == ((150, 150), (150, 150), 0)
+def test_parts_without_a_bore_are_compared_around_the_middle() -> None:
+    rng = np.random.default_rng(0)
+    one, other = (cv2.resize(rng.integers(60, 250, (30, 30), np.uint8), (300, 300)) for _ in range(2))
+    first, second, third = groups_of(one, np.rot90(one).copy(), other)
+    assert first == second != third

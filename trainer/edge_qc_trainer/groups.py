@@ -3,7 +3,7 @@
 A set that is split by picture measures memory where it holds copies: a copy of the test picture was trained on. Each
 picture's ring around the bore is unwrapped to polar coordinates, where a turn is a shift; the rows' spectra are
 correlated with every other picture's, in both mirror senses, and whatever correlates joins a group. Neither the search
-for the bore nor the rows know how bright the picture is.
+for the bore, which is the device's own, nor the rows know how bright the picture is.
 """
 
 import os
@@ -19,19 +19,18 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from edge_qc.domain import FloatArray, Pixels
+from edge_qc.unwrap import Opening, find_opening
 from edge_qc_trainer.dataset import IntArray
 
 ANGLES = 180
 RADII = np.linspace(0.3, 1.62, 12)  # of the bore's radius: from within it to the ring's outer edge
 LOWEST, HIGHEST = 2, 40  # cycles a turn: below is light from a side, above is noise
 TURNS = 4 * HIGHEST  # that are compared: with twice HIGHEST, the bare minimum, a copy between two of them was missed
-_SIDE = 300  # the bounds on areas below are in pixels of a picture of this side
-_MIDDLE = slice(40, 260)  # where the light is measured: the corners show what the part lies on
-_DARKEST, _DARK = 0.03, 0.35  # share of pixels that are as dark as a bore; how far from there to the median it reaches
+_SIDE = 300  # pixels, that pictures are brought to
+_MIDDLE = Opening(_SIDE / 2, _SIDE / 2, _SIDE / 2, _SIDE / 2, 0.0)  # of a part without a bore
 _BLOCK, _WIDE = 64, 1024  # rows and columns that are compared at a time: they stay in the cache
 _PAIRS = 512  # that are correlated at a time
 
-Ellipse = tuple[tuple[float, float], tuple[float, float], float]
 Spectra = npt.NDArray[np.complex64]
 
 
@@ -88,7 +87,7 @@ def group_identical(hashes: Sequence[str]) -> IntArray:
 
 
 def unwrap(pixels: Pixels) -> FloatArray:
-    """The ring around the bore in polar coordinates.
+    """The ring around the bore in polar coordinates; around the picture's middle where there is no bore.
 
     Args:
         pixels: shape (height, width), uint8.
@@ -97,56 +96,16 @@ def unwrap(pixels: Pixels) -> FloatArray:
         Shape (12, 180), float32: radii by angles, each row of mean 0 and deviation about 1.
     """
     square = np.asarray(cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    (x, y), (width, height), degrees = find_bore(square)
-    turn = np.deg2rad(degrees)
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    # Symmetric, so it makes the ellipse a circle without a turn of its own.
-    shape = rotation @ np.diag([width / 2, height / 2]) @ rotation.T
+    bore = find_opening(square) or _MIDDLE
     angles = np.arange(ANGLES) * 2 * np.pi / ANGLES
     circle = np.stack([np.cos(angles), np.sin(angles)])[:, None, :] * RADII[None, :, None]
-    places = (np.einsum("ij,jra->ira", shape, circle) + np.array([x, y])[:, None, None]).astype(np.float32)
+    places = np.einsum("ij,jra->ira", bore.from_circle(), circle) + np.array([bore.x, bore.y])[:, None, None]
+    places = places.astype(np.float32)
     smooth = cv2.GaussianBlur(square, (0, 0), 1.0)
     ring = cv2.remap(smooth, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     rows = ring.astype(np.float32)
     rows -= rows.mean(1, keepdims=True)
     return np.asarray(rows / (rows.std(1, keepdims=True) + 4), np.float32)
-
-
-def find_bore(pixels: Pixels) -> Ellipse:
-    """The dark bore near the middle as (centre, axes, degrees) in pixels; a circle in the middle where none is found.
-
-    Args:
-        pixels: shape (300, 300), uint8.
-    """
-    middle = _SIDE / 2
-    nothing: Ellipse = ((middle, middle), (middle, middle), 0.0)
-    smooth = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2), np.uint8)
-    _, dark = cv2.threshold(smooth, _darkness(smooth), 255, cv2.THRESH_BINARY_INV)
-    _, regions, stats, centres = cv2.connectedComponentsWithStats(dark)
-    areas = np.where(_inside(np.asarray(stats, np.int32)), stats[:, cv2.CC_STAT_AREA], 0)[1:].astype(float)
-    if not (areas >= 1500).any():
-        return nothing
-    distances = np.hypot(*(centres[1:] - middle).T)
-    best = 1 + int(np.argmax(np.where(areas >= 1500, areas / (1 + (distances / 40) ** 2), 0)))
-    outlines, _ = cv2.findContours((regions == best).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = cv2.convexHull(max(outlines, key=cv2.contourArea))
-    if len(hull) <= 5:
-        return nothing
-    (x, y), (width, height), degrees = cv2.fitEllipse(hull)
-    return (x, y), (width, height), degrees
-
-
-def _darkness(smooth: Pixels) -> float:
-    """The grey level that parts bore from metal, from the picture's own light."""
-    shares = np.cumsum(np.bincount(smooth[_MIDDLE, _MIDDLE].ravel(), minlength=256)) / (220 * 220)
-    darkest, median = np.searchsorted(shares, (_DARKEST, 0.5))
-    return float(darkest + _DARK * (median - darkest))
-
-
-def _inside(stats: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """Whether each region keeps clear of the border: a dark table under the part does not."""
-    left, top, width, height = stats[:, :4].T
-    return np.asarray((left > 0) & (top > 0) & (left + width < _SIDE) & (top + height < _SIDE))
 
 
 def _spectra(rings: FloatArray) -> Spectra:
