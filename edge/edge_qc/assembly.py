@@ -26,7 +26,7 @@ from edge_qc.errors import ConfigError, SignalError
 from edge_qc.features import Features
 from edge_qc.inspector import Inspector
 from edge_qc.installed import InstalledBundles
-from edge_qc.panel import OperatorPanel
+from edge_qc.panel import DRIFT, OperatorPanel
 from edge_qc.quality import QualityGate, ignore
 from edge_qc.record.evidence import Evidence
 from edge_qc.record.outbox import Outbox
@@ -70,8 +70,8 @@ def run_station(config: Config, *, once: bool, source: Camera | None = None) -> 
         EdgeQcError: what stands in the way, for a person to read.
     """
     folder = data_dir(config)
-    # Like the recorder, the watch is made below.
-    load = partial(load_inspector, config, passed=lambda features: drift.add(features))  # noqa: PLW0108
+    # What tells of drift is made below; a bundle's watch speaks of its first part at the earliest.
+    load = partial(load_inspector, config, tell=lambda *t: tell(*t), on_event=lambda *e: note(*e))  # noqa: PLW0108
     inspector, model = load()
     identity = Identity(secrets.token_hex(4), config.station, model)
     with ExitStack() as stages:
@@ -100,7 +100,6 @@ def run_station(config: Config, *, once: bool, source: Camera | None = None) -> 
         panel: OperatorPanel = OperatorPanel(
             Alarms(config.alarms), build_challenge(config, reader), load, tell, note, respond
         )
-        drift: DriftWatch = build_drift_watch(config, model, tell, recorder.event)
         recorder.start()
         stages.callback(recorder.stop)
         signal.start()
@@ -140,12 +139,15 @@ def build_challenge(config: Config, reader: Reader) -> Challenge:
     return Challenge(config.challenge.every_h, config.line.deadline_ms, past, time.monotonic_ns)
 
 
-def load_inspector(config: Config, passed: Callable[[Features], object] = ignore) -> tuple[Inspector, str]:
+def load_inspector(
+    config: Config, tell: Callable[[str, bool], None], on_event: Callable[[str, str], None]
+) -> tuple[Inspector, str]:
     """The inspector of the config's bundle, else the installed current one, and the bundle's name and version.
 
     Args:
         config: the configuration.
-        passed: see ``QualityGate``.
+        tell: see ``build_drift_watch``: each bundle has a watch of its own, since it may see another region.
+        on_event: likewise.
 
     Raises:
         BundleError: if its sums do not hold.
@@ -153,7 +155,8 @@ def load_inspector(config: Config, passed: Callable[[Features], object] = ignore
         ConfigError: if the config's thresholds do not fit the bundle's.
     """
     bundle = load_bundle(config.model.bundle or InstalledBundles(data_dir(config)).current())
-    return build_inspector(config, bundle, passed), bundle.card.id
+    watch = build_drift_watch(config, bundle.card.id, tell, on_event)
+    return build_inspector(config, bundle, watch.add), bundle.card.id
 
 
 def _result_lane(
@@ -246,7 +249,7 @@ def build_drift_watch(
     def changed(what: Drifted) -> None:
         log.log(logging.WARNING if what.out else logging.INFO, "%s", what.detail)
         on_event("drift", what.detail)
-        tell("drift", bool(watch.out))
+        tell(DRIFT, bool(watch.out))
 
     watch = DriftWatch(config.drift, references=file.load(), learned=file.save, changed=changed)
     return watch

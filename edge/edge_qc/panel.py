@@ -15,7 +15,7 @@ from edge_qc.inspector import Inspector
 
 log = logging.getLogger(__name__)
 
-PAUSED = "paused"
+PAUSED, DRIFT = "paused", "drift"
 MOST_WAITING = 32
 MOST_A_STEP = 4  # so that no flood of commands keeps the line from its parts
 
@@ -166,6 +166,7 @@ class OperatorPanel:
             return
         inspector, model = loaded
         station.take_over(inspector, model)
+        self._on_health(DRIFT, False)  # noqa: FBT003 - of the bundle before; the new one's watch has seen no part yet
         self._on_event("model_changed", f"from {before} to {model}")
         self._end(command, command.answer(f"from {before} to {model}"))
 

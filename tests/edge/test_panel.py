@@ -143,6 +143,14 @@ def test_reload_swaps_the_inspector_between_two_parts_and_names_both_bundles() -
     ]
 
 
+def test_the_drift_of_the_bundle_before_is_forgotten_with_it() -> None:
+    line = _Line()
+    line.reasons.add("drift")
+    line.say(id="1", command="reload")
+    wait_until(lambda: (line.step(), line.answers)[1])
+    assert "drift" not in line.reasons
+
+
 @pytest.mark.parametrize("fault", [BundleError("the sum of model.tflite does not hold"), PermissionError("no")])
 def test_a_bundle_that_cannot_be_used_is_refused_and_the_old_one_goes_on(fault: Exception) -> None:
     def load() -> Loaded:
