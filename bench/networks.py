@@ -8,6 +8,8 @@ all three. Times are medians; read the ratios.
 """
 
 import argparse
+import contextlib
+import io
 import os
 import platform
 import tempfile
@@ -72,7 +74,8 @@ def quantized(build: "Callable[..., Any]") -> bytes:
     converter.representative_dataset = pictures
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
+    with contextlib.redirect_stdout(io.StringIO()):  # a page of notes on the graph
+        return bytes(converter.convert())
 
 
 def main() -> None:
