@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge_qc.align import Align
 from edge_qc.errors import BundleError
 from edge_qc.features import LENGTH, RINGS
 from edge_qc.preprocess import Fitting
@@ -44,11 +45,12 @@ class Input(Quantization):
     normalisation: Literal["standardise"] = "standardise"
     fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
     region: Region | None = None
+    align: Align = "none"
     unwrap: Literal["none", "ring"] = "none"
 
     def fitting(self, region: Region | None = None) -> Fitting:
         """How a frame is brought to this input, from a region of it: that given, else the one of training."""
-        return Fitting(self.height, self.width, self.fit, region or self.region)
+        return Fitting(self.height, self.width, self.fit, region or self.region, self.align)
 
 
 class Output(Quantization):

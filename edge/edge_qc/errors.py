@@ -37,6 +37,10 @@ class PictureError(EdgeQcError):
     """One picture cannot be read; the source is well."""
 
 
+class NoPartError(PictureError):
+    """No part is to be seen in a picture that is well otherwise."""
+
+
 class BundleError(EdgeQcError):
     """A model bundle is incomplete, altered, or does not say what its model is."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from edge_qc.classify.base import Classifier
 from edge_qc.decide import decide, vote
 from edge_qc.domain import Frame, Part, Prediction, Verdict
-from edge_qc.errors import ModelError, PictureError
+from edge_qc.errors import ModelError, NoPartError, PictureError
 from edge_qc.quality import QualityFault
 
 Gate = Callable[[Frame], QualityFault | None]
@@ -71,22 +71,22 @@ class Inspector:
         for index, frame in enumerate(part.frames):
             if predictions and not self._time_for_another(part, index, began_ns):
                 break
-            try:
-                fitted = self._fit(frame)
-            except PictureError as error:
-                unfit.append(QualityFault("region", str(error)))
-                continue
-            fault = self._gate(fitted)
-            if fault is not None:
-                unfit.append(fault)
-                continue
-            try:
-                prediction = self._classifier.classify(fitted)
-            except PictureError as error:
-                unfit.append(QualityFault("missing", str(error)))
-                continue
-            predictions.append(replace(prediction, frame_index=index) if index else prediction)
+            said = self._judge(frame)
+            if isinstance(said, QualityFault):
+                unfit.append(said)
+            else:
+                predictions.append(replace(said, frame_index=index) if index else said)
         return predictions, unfit
+
+    def _judge(self, frame: Frame) -> Prediction | QualityFault:
+        """What the model says of a frame, or what makes it unfit to be judged."""
+        try:
+            fitted = self._fit(frame)
+            return self._gate(fitted) or self._classifier.classify(fitted)
+        except NoPartError as error:
+            return QualityFault("missing", str(error))
+        except PictureError as error:
+            return QualityFault("region", str(error))
 
     def _time_for_another(self, part: Part, done: int, began_ns: int) -> bool:
         """Whether one more frame, at twice what each took so far, leaves a quarter of the part's time for the rest."""

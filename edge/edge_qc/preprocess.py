@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_qc.align import Align, align
 from edge_qc.domain import FloatArray, Frame, Pixels
 from edge_qc.region import Region
 
@@ -28,27 +29,35 @@ class Fitting:
         width: columns of it.
         fit: what becomes of another aspect.
         region: the region of interest; None for the whole frame.
+        align: ``part``: the part is found in it, and the square around the part is what is seen; ``none``: all of it.
     """
 
     height: int
     width: int
     fit: Fit = "letterbox"
     region: Region | None = None
+    align: Align = "none"
 
     def pixels(self, pixels: Pixels) -> Pixels:
-        """The region of a picture (rows, columns) uint8, at the model's size; a view where it has that already.
+        """The region of a picture, or the part in it, at the model's size; a view where it has that already.
+
+        Args:
+            pixels: shape (rows, columns), uint8.
 
         Raises:
             PictureError: if the region does not lie in the picture.
+            NoPartError: if there is no part in it to cut out.
         """
         seen = pixels if self.region is None else self.region.of(pixels)
+        if self.align == "part":
+            seen = align(seen)
         return resize(seen, self.height, self.width, self.fit)
 
     def frame(self, frame: Frame) -> Frame:
         """The frame with its pixels fitted; the very frame where there is nothing to do.
 
         Raises:
-            PictureError: if the region does not lie in the frame.
+            PictureError: as ``pixels``.
         """
         fitted = self.pixels(frame.pixels)
         return frame if fitted is frame.pixels else replace(frame, pixels=fitted)

@@ -116,11 +116,11 @@ def test_round_parts_are_shown_unwrapped_from_any_angle() -> None:
     assert (pictures[:, 45:55].mean(axis=(1, 2)) < -1).all()
 
 
-def _loss(evidence: float, defective: float, smoothing: float = 0.0) -> float:
+def _loss(evidence: float, defective: float) -> float:
     """Of maps that say ``defective`` (log-odds) everywhere, under evidence that is the same everywhere."""
     maps = np.zeros((1, 3, 3, 2), np.float32)
     maps[..., 0] = defective
-    return float(evidence_loss(GOOD, smoothing)(np.full((1, 3, 3), evidence, np.float32), maps)[0])
+    return float(evidence_loss(GOOD)(np.full((1, 3, 3), evidence, np.float32), maps)[0])
 
 
 def test_places_free_of_defects_are_held_down_and_drawn_ones_up() -> None:
@@ -129,18 +129,11 @@ def test_places_free_of_defects_are_held_down_and_drawn_ones_up() -> None:
     assert _loss(0, defective=5) == _loss(0, defective=-5) == 0
 
 
-def test_smoothing_gives_a_place_nothing_for_being_surer_than_it() -> None:
-    likeliest = float(np.log(0.9 / 0.1))
-    for evidence, sign in ((-1, -1), (1, 1)):
-        losses = [_loss(evidence, sign * surer * likeliest, smoothing=0.1) for surer in (0.5, 1, 2)]
-        assert min(losses) == losses[1]
-
-
 def test_the_strongest_places_of_a_defective_part_are_not_held_down() -> None:
     maps = np.full((1, 3, 3, 2), -5, np.float32)
     maps[..., 1] = 0
     maps[0, 1, 1, 0] = 9
-    loss = evidence_loss(GOOD, 0)
+    loss = evidence_loss(GOOD)
     assert float(loss(np.full((1, 3, 3), 0.8, np.float32), maps)[0]) < 0.01
     assert float(loss(np.full((1, 3, 3), -1, np.float32), maps)[0]) > 0.9
 

@@ -69,7 +69,7 @@ def test_the_log_odds_are_those_of_the_classes_together() -> None:
 
 @pytest.mark.parametrize("head", ["maps", "pooled"])
 def test_a_shift_moves_the_logits_of_the_defective_classes_alone(head: str) -> None:
-    model = build(Recipe(size=64, layers=((8, 3, 2), (8, 3, 2)), head=head), 2)
+    model = build(Recipe(size=64, layers=((8, 3, 2), (8, 3, 2)), head=head), GOOD)
     pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
     before = logits_of(model, pixels)
     shift_logits(model, ~GOOD, 1.5)

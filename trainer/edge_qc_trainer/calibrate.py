@@ -9,7 +9,7 @@ import numpy.typing as npt
 from edge_qc.domain import FloatArray
 from edge_qc_trainer.batches import FloatWeights
 from edge_qc_trainer.dataset import Flags
-from edge_qc_trainer.network import LOGITS, MAPS
+from edge_qc_trainer.network import LOGITS, RAW_MAPS
 
 MOST_TEMPERATURE = 8.0
 
@@ -88,6 +88,6 @@ def shift_logits(model: Any, defective: Flags, amount: float) -> None:
         amount: in logits, before any temperature.
     """
     names = [layer.name for layer in model.layers]
-    layer = model.get_layer(MAPS if MAPS in names else LOGITS)
+    layer = model.get_layer(RAW_MAPS if RAW_MAPS in names else LOGITS)
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias + amount * defective.astype(bias.dtype)])

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from edge_qc.align import Align
 from edge_qc.bundle import Bundle, Card, Statistics, Thresholds
 from edge_qc.preprocess import Fit
 from edge_qc.region import Region
@@ -29,6 +30,7 @@ class Notes(BaseModel):
     ok_labels: tuple[str, ...]
     fit: Fit = "letterbox"
     region: Region | None = None
+    align: Align = "none"
     unwrap: Literal["none", "ring"] = "none"
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
@@ -98,9 +100,9 @@ def bundle_of(quantized: Quantized, notes: Notes, metrics: Figures, path: Path) 
         version=notes.version,
         labels=notes.labels,
         ok_labels=notes.ok_labels,
-        input=quantized.input.model_copy(update={"region": notes.region, "unwrap": notes.unwrap}),
+        input=quantized.input.model_copy(update={"region": notes.region, "align": notes.align, "unwrap": notes.unwrap}),
         outputs=quantized.outputs,
-        temperature=notes.temperature,
+        temperature=quantized.temperature,
         thresholds=notes.thresholds,
         statistics=notes.statistics,
         metrics=metrics,

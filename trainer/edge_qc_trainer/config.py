@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_qc.align import Align
 from edge_qc.errors import ConfigError
 from edge_qc.region import Region
 
@@ -35,11 +36,11 @@ class Augment(Section):
     """Largest stretch of each axis by itself, as a share of its length."""
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     """Largest shift of each axis, as a share of the picture's side."""
-    cut_share: Share = 0.0
+    cut_share: Share = 0.15
     """Unwrapped rings of pictures that are shifted, so that their borders cut a rim."""
     light_share: Share = 0.7
     """Pictures that get another gamma, gain and offset."""
-    gamma: Annotated[float, Field(ge=0, le=1.5)] = 0.4
+    gamma: Annotated[float, Field(ge=0, le=1.5)] = 0.55
     """Largest change of gamma, natural logarithm."""
     gain: Annotated[float, Field(ge=0, le=0.9)] = 0.3
     """Largest change of gain around mid grey, as a share."""
@@ -49,7 +50,7 @@ class Augment(Section):
     """Pictures that get a lamp from one side."""
     lamp: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Largest difference of the light between two opposite edges, as a share."""
-    blur_share: Share = 0.15
+    blur_share: Share = 0.25
     """Pictures that are blurred."""
     blur_px: Annotated[float, Field(ge=0.4, le=10)] = 1.1
     """Largest blur, standard deviation in pixels."""
@@ -73,8 +74,11 @@ class Recipe(Section):
     """How a picture of another shape is brought to it."""
     region: Region | None = None
     """The region of interest: what lies outside it is cut away, here and on the device. null: the whole picture."""
+    align: Align = "none"
+    """`part`: the part is found on its plain background and cut out, here and on the device: it may lie anywhere in the
+    region, at any distance. A picture in which none is found cannot be judged."""
     layers: Annotated[tuple[Layer, ...], Field(min_length=2, max_length=20)] = (
-        (16, 5, 2),
+        (16, 3, 2),
         (24, 3, 2),
         (48, 3, 2),
         (48, 3, 1),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from edge_qc.domain import FloatArray, Pixels
 from edge_qc.preprocess import Fit, standardise
 from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import ConversionError
+from edge_qc_trainer.network import MAPS_TEMPERATURE
 from edge_qc_trainer.split import spread_over_parts
 
 CALIBRATION_PICTURES = 300
@@ -27,11 +28,19 @@ CALIBRATION_PICTURES = 300
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantized:
-    """An int8 model, and what a card must say of its tensors."""
+    """An int8 model, and what a card must say of its tensors.
+
+    Attributes:
+        model: the TFLite file.
+        input: its input.
+        outputs: its outputs.
+        temperature: what its logits are divided by to be log-odds.
+    """
 
     model: bytes
     input: Input
     outputs: Outputs
+    temperature: float = 1.0
 
 
 def choose_calibration(candidates: IntArray, targets: IntArray, groups: IntArray, seed: int) -> IntArray:
@@ -39,11 +48,12 @@ def choose_calibration(candidates: IntArray, targets: IntArray, groups: IntArray
     return spread_over_parts(candidates, targets, groups, seed, CALIBRATION_PICTURES)
 
 
-def quantize(keras_file: Path, calibration: Pixels, fit: Fit) -> Quantized:
+def quantize(keras_file: Path, calibration: Pixels, fit: Fit, temperature: float) -> Quantized:
     """Quantizes a saved network to int8, weights a channel each.
 
     Args:
         keras_file: the ``.keras`` file.
+        temperature: what the network's logits are divided by to be log-odds.
         calibration: shape (pictures, size, size), uint8: training pictures that set the ranges.
         fit: how the device brings pictures to the size.
 
@@ -53,7 +63,8 @@ def quantize(keras_file: Path, calibration: Pixels, fit: Fit) -> Quantized:
     with tempfile.TemporaryDirectory(prefix="edge-qc-train-") as folder:
         pictures, result = Path(folder) / "calibration.npy", Path(folder) / "model.tflite"
         np.save(pictures, calibration)
-        command = [sys.executable, "-m", "edge_qc_trainer.convert", str(keras_file), str(pictures), str(result)]
+        given = [str(keras_file), str(pictures), str(result), str(temperature)]
+        command = [sys.executable, "-m", "edge_qc_trainer.convert", *given]
         # No accelerator: the conversion needs none, and the training process may hold its memory.
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
@@ -65,8 +76,8 @@ def quantize(keras_file: Path, calibration: Pixels, fit: Fit) -> Quantized:
                 got="\n".join(done.stderr.strip().splitlines()[-5:]),
                 remedy="pip install 'edge-qc[train]'; see the lines above for an op without int8 form",
             )
-        model = result.read_bytes()
-    return describe(model, fit)
+        described = describe(result.read_bytes(), fit)
+    return replace(described, temperature=MAPS_TEMPERATURE if described.outputs.heatmap else temperature)
 
 
 def describe(model: bytes, fit: Fit) -> Quantized:
@@ -101,7 +112,7 @@ def _output(index: int, tensor: Any) -> Output:
     return Output(index=index, shape=shape, scale=float(scale), zero_point=int(zero_point))
 
 
-def _convert(keras_file: str, pictures: str, result: str) -> None:
+def _convert(keras_file: str, pictures: str, result: str, temperature: str) -> None:
     import keras
     import tensorflow as tf
 
@@ -111,7 +122,8 @@ def _convert(keras_file: str, pictures: str, result: str) -> None:
         for pixels in np.load(pictures):
             yield [standardise(pixels)[None, ..., None]]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(for_device(keras.saving.load_model(keras_file, compile=False)))
+    model = keras.saving.load_model(keras_file, compile=False)
+    converter = tf.lite.TFLiteConverter.from_keras_model(for_device(model, float(temperature)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edge_qc.align import Align
 from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
@@ -136,6 +137,7 @@ def load(
     fit: Fit,
     advance: Callable[[], object] = lambda: None,
     region: Region | None = None,
+    align: Align = "none",
 ) -> Dataset:
     """Reads pictures and brings them to the network's size, once.
 
@@ -145,6 +147,7 @@ def load(
         fit: see ``edge_qc.preprocess.resize``.
         advance: called after each file.
         region: the region of interest; None for whole pictures. A picture that does not hold it is unreadable.
+        align: ``part``: the part is found and cut out. A picture in which none is found is unreadable.
 
     Raises:
         DataError: if fewer than two classes have pictures that can be read.
@@ -153,7 +156,7 @@ def load(
     hashes: list[str] = []
     unreadable: list[Unreadable] = []
     pixels = np.empty((len(files), size, size), np.uint8)
-    fitting = Fitting(size, size, fit, region)
+    fitting = Fitting(size, size, fit, region, align)
     for file in files:
         try:
             pixels[len(kept)] = fitting.pixels(read_picture(file.path))
@@ -163,7 +166,7 @@ def load(
             kept.append(file)
             hashes.append(hashlib.sha256(file.path.read_bytes()).hexdigest())
         advance()
-    labels = _labels(files, kept)
+    labels = _labels(files, kept, unreadable)
     targets = np.array([labels.index(file.label) for file in kept], np.int64)
     return Dataset(tuple(kept), pixels[: len(kept)], labels, targets, tuple(hashes), tuple(unreadable))
 
@@ -190,8 +193,8 @@ def with_openings(data: Dataset, unwrapping: Unwrapping, threads: int = 1) -> Da
         return data
     places = np.flatnonzero(found)
     kept = [data.files[place] for place in places]
-    _labels(data.files, kept)
     without = tuple(Unreadable(data.files[place].path, _NO_OPENING) for place in np.flatnonzero(~found))
+    _labels(data.files, kept, without)
     return replace(
         data,
         files=tuple(kept),
@@ -203,15 +206,19 @@ def with_openings(data: Dataset, unwrapping: Unwrapping, threads: int = 1) -> Da
     )
 
 
-def _labels(files: Sequence[LabelledFile], kept: Sequence[LabelledFile]) -> tuple[str, ...]:
+def _labels(
+    files: Sequence[LabelledFile], kept: Sequence[LabelledFile], unreadable: Sequence[Unreadable]
+) -> tuple[str, ...]:
     labels = tuple(sorted({file.label for file in files}))
     gone = sorted(set(labels) - {file.label for file in kept})
     if gone:
+        lost = {file.path for file in files if file.label == gone[0]}
+        why = next((one for one in unreadable if one.path in lost), None)
         raise DataError(
             f"class {gone[0]} has no picture that can be read",
             expected="at least one",
-            got="only files that are no whole pictures",
-            remedy="Replace them by whole JPEG, PNG, BMP, TIFF or WebP pictures",
+            got=f"none of {len(lost)}" + (f"; the first, {why.path.name}: {why.reason}" if why else ""),
+            remedy="Replace them by whole pictures of a part, or change what the recipe asks of them",
         )
     if len(labels) < 2:
         raise DataError(

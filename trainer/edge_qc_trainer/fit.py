@@ -110,7 +110,7 @@ def train(
     """
     keras = import_keras()
     keras.utils.set_random_seed(seed)
-    model = build(recipe, sampler.classes)
+    model = build(recipe, sampler.good)
     trained = compiled(model, recipe, sampler.good)
     trained.optimizer.build(trained.trainable_variables)
     state = checkpoint.load(recipe.epochs) if checkpoint else None
@@ -188,14 +188,14 @@ def compiled(model: Any, recipe: Recipe, good: Flags) -> Any:
     losses = [keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)]
     metrics: list[list[Any]] = [[keras.metrics.CategoricalAccuracy(name="accuracy")]]
     if has_maps(model):
-        losses.append(evidence_loss(good, recipe.label_smoothing))
+        losses.append(evidence_loss(good))
         metrics.append([])
     weights = [1.0, recipe.evidence_weight][: len(losses)]
     trained.compile(build_optimizer(recipe), losses, loss_weights=weights, metrics=metrics)
     return trained
 
 
-def evidence_loss(good: Flags, smoothing: float) -> Callable[[Any, Any], Any]:
+def evidence_loss(good: Flags) -> Callable[[Any, Any], Any]:
     """The loss of the single places of the maps: what is known of them, and that a defect is a small thing.
 
     The log-odds of the defective classes at each place are held down where there is no defect and up where one was
@@ -204,8 +204,6 @@ def evidence_loss(good: Flags, smoothing: float) -> Callable[[Any, Any], Any]:
 
     Args:
         good: shape (classes,): which classes are good.
-        smoothing: how likely each place is taken to be the other way, 0 to 0.5: it bounds the maps, and so makes the
-            steps of their quantization small.
 
     Returns:
         A function of the evidence (batch, rows, columns), as ``Sampler.batch`` gives it, and the maps (batch, rows,
@@ -224,11 +222,8 @@ def evidence_loss(good: Flags, smoothing: float) -> Callable[[Any, Any], Any]:
         rank = ops.argsort(ops.argsort(ops.where(unknown, log_odds, np.inf), axis=1), axis=1)
         fewest = ops.cast(rank, "float32") < evidence * ops.sum(ops.cast(unknown, "float32"), 1, keepdims=True)
         held_down = ops.cast(ops.logical_or(free, ops.logical_and(unknown, fewest)), "float32")
-        if_defective, if_free = ops.softplus(-log_odds), ops.softplus(log_odds)
-        free_loss = (1 - smoothing) * if_free + smoothing * if_defective
-        drawn_loss = (1 - smoothing) * if_defective + smoothing * if_free
-        down = ops.sum(held_down * free_loss, 1) / ops.maximum(ops.sum(held_down, 1), 1)
-        up = ops.sum(drawn * drawn_loss, 1) / ops.maximum(ops.sum(drawn, 1), 1)
+        down = ops.sum(held_down * ops.softplus(log_odds), 1) / ops.maximum(ops.sum(held_down, 1), 1)
+        up = ops.sum(drawn * ops.softplus(-log_odds), 1) / ops.maximum(ops.sum(drawn, 1), 1)
         return down + up
 
     return loss

@@ -122,7 +122,7 @@ def gather(job: Job, progress: Progress) -> Material:
     files = [*train_files, *test_files]
     dataset.choose_ok_labels(sorted({file.label for file in files}), job.ok_labels)
     reading = progress.counter("reading", len(files))
-    data = dataset.load(files, job.recipe.size, job.recipe.fit, reading, job.recipe.region)
+    data = dataset.load(files, job.recipe.size, job.recipe.fit, reading, job.recipe.region, job.recipe.align)
     data = dataset.with_openings(data, job.recipe.unwrap, job.threads)
     if data.openings:
         progress.say("the parts are round: the network sees their rings, unwrapped around the opening in the middle")
@@ -180,21 +180,31 @@ def fit_network(
         checkpoints: where what is done is kept; None for nowhere.
         name: of the network among those of the run.
     """
-    data, places, recipe = material.dataset, material.split.train, job.recipe
-    targets = data.targets[places]
-    weights = sampling_weights(targets, material.groups[places], data.sources[places], recipe)
-    good = data.good(job.ok_labels)
-    openings = tuple(data.openings[place] for place in places) if data.openings else ()
-    sampler = Sampler(data.pixels[places], targets, weights, good, recipe, job.seed, openings)
-    validation = material.validation(recipe)
+    recipe, sampler, validation = job.recipe, sampler_of(job, material), material.validation(job.recipe)
     checkpoint = None
     if checkpoints:
-        keras = import_keras()
+        keras, split = import_keras(), material.split
         made_with = (keras.__version__, keras.backend.backend())
-        what = (recipe.model_dump_json(), job.seed, data.fingerprint, places, targets, weights, good)
-        checkpoint = checkpoints.of(name, *made_with, *what, material.split.validation)
+        what = (recipe.model_dump_json(), job.seed, material.dataset.fingerprint, split.train)
+        checkpoint = checkpoints.of(
+            name, *made_with, *what, sampler.targets, sampler.weights, sampler.good, split.validation
+        )
     on_step = progress.begin("fitting", recipe.epochs * recipe.steps_per_epoch)
     return train(recipe, sampler, validation, seed=job.seed, threads=job.threads, report=on_step, checkpoint=checkpoint)
+
+
+def sampler_of(job: Job, material: Material) -> Sampler:
+    """What makes the batches of the training pictures.
+
+    Args:
+        job: what ``fit`` was asked for.
+        material: the pictures.
+    """
+    data, places = material.dataset, material.split.train
+    targets = data.targets[places]
+    weights = sampling_weights(targets, material.groups[places], data.sources[places], job.recipe)
+    openings = tuple(data.openings[place] for place in places) if data.openings else ()
+    return Sampler(data.pixels[places], targets, weights, data.good(job.ok_labels), job.recipe, job.seed, openings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,7 +233,7 @@ def make_bundle(job: Job, material: Material, fitted: Fitted, calibration: Calib
     fitted.model.save(keras_file)
     write_notes(keras_file, notes)
     chosen = choose_calibration(material.split.train, data.targets, material.groups, job.seed)
-    quantized = quantize(keras_file, data.seen(chosen), job.recipe.fit)
+    quantized = quantize(keras_file, data.seen(chosen), job.recipe.fit, calibration.temperature)
     return Made(quantized, notes, keras_file)
 
 
@@ -247,6 +257,7 @@ def notes_of(job: Job, material: Material, calibration: Calibration) -> Notes:
         ok_labels=dataset.choose_ok_labels(labels, job.ok_labels),
         fit=job.recipe.fit,
         region=job.recipe.region,
+        align=job.recipe.align,
         unwrap="ring" if data.openings else "none",
         statistics=statistics_of(
             data.pixels, data.targets, material.groups, split.train, seed=job.seed, threads=job.threads

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge_qc.bundle import Bundle, Thresholds
-from edge_qc.domain import FloatArray
+from edge_qc.domain import FloatArray, Pixels
+from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
+from edge_qc.preprocess import Fitting, resize
 from edge_qc_trainer.calibrate import Calibration, probabilities_of
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray, LabelledFile, Unreadable, choose_ok_labels
@@ -200,9 +202,17 @@ def judge_by_part(
         return judgements, everything, unreadable
     progress.say(f"looking for near copies among {len(judgements)} pictures")
     fitting = bundle.card.input.fitting()
-    pixels = np.stack([fitting.pixels(read_picture(judgement.path)) for judgement in judgements])
+    pixels = np.stack([_fitted(fitting, read_picture(judgement.path)) for judgement in judgements])
     hashes = [hashlib.sha256(judgement.path.read_bytes()).hexdigest() for judgement in judgements]
     return judgements, group_near_copies(pixels, hashes, Recipe().group_threshold, everything), unreadable
+
+
+def _fitted(fitting: Fitting, pixels: Pixels) -> Pixels:
+    """What the model sees of a picture; all of it where the device does not inspect it, for that may be a copy too."""
+    try:
+        return fitting.pixels(pixels)
+    except PictureError:
+        return resize(pixels, fitting.height, fitting.width, fitting.fit)
 
 
 def figures_of_bundle(

@@ -60,12 +60,13 @@ def convert(
             got=", ".join(notes.labels),
             remedy="Name the classes with --label, in the network's order",
         )
-    data = dataset.load(files, size, notes.fit, progress.counter("reading", len(files)), notes.region)
+    reading = progress.counter("reading", len(files))
+    data = dataset.load(files, size, notes.fit, reading, notes.region, notes.align)
     data = dataset.with_openings(data, notes.unwrap)
     places = np.arange(len(data.files))
     groups = group_identical(data.hashes)
     chosen = choose_calibration(places, data.targets, groups, seed=0)
-    quantized = quantize(keras_file, data.seen(chosen), notes.fit)
+    quantized = quantize(keras_file, data.seen(chosen), notes.fit, notes.temperature)
     notes = notes.model_copy(update={"statistics": statistics_of(data.pixels, data.targets, groups, places)})
     bundle = bundle_of(quantized, notes, {}, out)
     write_bundle(out, bundle.card, bundle.model, readable_card(bundle, notes, {}, _NOT_MEASURED))

@@ -130,7 +130,8 @@ def remake(
     folders = [dataset.train_and_test(folder)[0] for folder in data]
     files = [file for source, folder in enumerate(folders) for file in dataset.find_files(folder, source)]
     shape = card.input
-    loaded = dataset.load(files, shape.height, shape.fit, advance("reading", len(files)), shape.region)
+    reading = advance("reading", len(files))
+    loaded = dataset.load(files, shape.height, shape.fit, reading, shape.region, shape.align)
     groups, places = group_identical(loaded.hashes), np.arange(len(loaded.files))
     statistics = statistics_of(loaded.pixels, loaded.targets, groups, places, threads=threads)
     readable = (path / READABLE_CARD_FILE).read_text("utf-8")

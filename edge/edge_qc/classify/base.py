@@ -18,6 +18,6 @@ class Classifier(Protocol):
 
         Raises:
             ModelError: if the runtime fails.
-            PictureError: if there is no part in the frame that could be unwrapped.
+            NoPartError: if there is no part in the frame that could be unwrapped.
         """
         ...

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from edge_qc.bundle import Bundle, Output
 from edge_qc.domain import FloatArray, Frame, Pixels, Prediction
-from edge_qc.errors import ModelError, PictureError
+from edge_qc.errors import ModelError, NoPartError
 from edge_qc.preprocess import quantize, resize
 from edge_qc.unwrap import Opening, find_opening, lay_back, unwrap
 
@@ -58,7 +58,7 @@ class LiteRtClassifier:
         """What the model sees of a frame, (height, width) uint8, and the opening that it is unwrapped around, if any.
 
         Raises:
-            PictureError: if there is no part to unwrap.
+            NoPartError: if there is no part to unwrap.
         """
         shape = self._card.input
         pixels = resize(frame.pixels, shape.height, shape.width, shape.fit)
@@ -66,9 +66,9 @@ class LiteRtClassifier:
             return pixels, None
         opening = find_opening(pixels)
         if opening is None:
-            raise PictureError(
+            raise NoPartError(
                 "no part to unwrap",
-                expected="a dark round opening near the middle of the picture",
+                expected="a dark round opening near the middle of the picture, and the ring around it in sight",
                 got="none",
                 remedy="Look whether the part lies under the camera and the region of interest fits it",
             )
@@ -100,7 +100,8 @@ class LiteRtClassifier:
 
     def _draw_heatmap(self, maps: Int8Array, output: Output, opening: Opening | None) -> FloatArray:
         shape = self._card.input
-        heatmap = np.asarray(softmax(_real(maps, output))[..., self._defective].sum(axis=-1), np.float32)
+        evidence = softmax(_real(maps, output) / self._card.temperature)
+        heatmap = np.asarray(evidence[..., self._defective].sum(axis=-1), np.float32)
         return heatmap if opening is None else lay_back(heatmap, opening, shape.height, shape.width, HEATMAP_CELLS)
 
 
