@@ -11,7 +11,7 @@ import pytest
 from edge_qc_trainer.batches import Sampler
 from edge_qc_trainer.checkpoint import Checkpoint, Checkpoints, State
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.fit import Fitted, Validation, train
+from edge_qc_trainer.fit import Fitted, Validation, import_keras, train
 
 Run = Callable[..., tuple[int, str]]
 
@@ -53,6 +53,17 @@ def test_a_resumed_fit_ends_with_the_weights_of_one_that_was_never_stopped(tmp_p
     assert [e.loss for e in resumed.epochs] == pytest.approx([e.loss for e in whole.epochs], rel=1e-4)
     for ours, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+
+
+def test_an_epochs_figures_are_the_means_of_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_batches = iter(range(RECIPE.epochs * RECIPE.steps_per_epoch))
+
+    def train_on_batch(*_: Any, **__: Any) -> dict[str, float]:
+        return {"loss": 9.0, "logits_loss": float(next(of_batches)), "logits_accuracy": 0.5}
+
+    monkeypatch.setattr(import_keras().Model, "train_on_batch", train_on_batch)
+    epochs = fit(None, validated=False).epochs
+    assert [(epoch.loss, epoch.accuracy) for epoch in epochs] == [(2.5, 0.5), (8.5, 0.5), (14.5, 0.5)]
 
 
 def test_a_fit_that_is_done_is_not_run_again(tmp_path: Path) -> None:

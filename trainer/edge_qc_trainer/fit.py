@@ -238,17 +238,18 @@ def _run_steps(
     report: Callable[[int, str], object],
 ) -> tuple[float, float]:
     """One epoch of batches; the mean cross-entropy of the pictures and the share right over it."""
-    model.reset_metrics()
     last = epoch * recipe.steps_per_epoch
     with_maps = len(model.outputs) == 2
-    figures: dict[str, Any] = {}
+    of_pictures = LOGITS + "_" if with_maps else ""
+    sums = np.zeros(2)
     for step, batch in enumerate(made_ahead(sampler.batch, last - recipe.steps_per_epoch, last, threads), 1):
         pictures, targets, evidence = batch
         figures = model.train_on_batch(pictures, [targets, evidence] if with_maps else targets, return_dict=True)
+        sums += figures[of_pictures + "loss"], figures[of_pictures + "accuracy"]  # Keras' own begin anew each batch
         done = last - recipe.steps_per_epoch + step
         report(done, f"epoch {epoch}/{recipe.epochs}  loss {float(figures['loss']):.3f}")
-    of_pictures = LOGITS + "_" if with_maps else ""
-    return float(figures[of_pictures + "loss"]), float(figures[of_pictures + "accuracy"])
+    loss, accuracy = (sums / recipe.steps_per_epoch).tolist()
+    return loss, accuracy
 
 
 def average_weights(model: Any, sampler: Sampler) -> None:

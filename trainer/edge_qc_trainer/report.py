@@ -20,6 +20,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["count"] = count
     environment.filters["interval"] = interval
     environment.filters["ends"] = ends
     environment.filters["percent"] = percent
@@ -28,9 +29,14 @@ def render(template: str, **values: Any) -> str:
     return str(environment.get_template(template).render(**values)) + "\n"
 
 
+def count(value: float) -> str:
+    """``47``; with one decimal where parts are counted by the share of their pictures."""
+    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
 def interval(figure: Figures) -> str:
     """``2 of 453 = 0.44 % (0.05 to 1.58 %)``; a part of which a third counts is a third of one."""
-    return f"{figure['count']:.4g} of {figure['of']} = {percent(figure['rate'])} ({ends(figure['ci95'])})"
+    return f"{count(figure['count'])} of {figure['of']} = {percent(figure['rate'])} ({ends(figure['ci95'])})"
 
 
 def ends(ci95: Sequence[float] | None) -> str:
