@@ -4,14 +4,15 @@
 
 Unseen parts: `edge-qc-train fit --folds 5` for each seed, all of which are reported. By picture, for comparison with
 published figures: one `fit --no-groups`, whose held-out pictures have copies in training. All verdicts are the int8
-model's, by the device's own code. A run whose metrics.json lies in --out already is read, not made again; a stopped
-one goes on. With its checkpoints, that takes some 15 minutes a seed on two cores.
+model's, by the device's own code. A run that lies in --out already is read, not made again, and a stopped one goes on.
+It takes some 15 minutes a seed on two cores.
 """
 
 import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,9 +29,13 @@ Figures = dict[str, Any]
 
 def figures_of(out: Path, options: Sequence[str]) -> Figures:
     """The figures of a run of ``fit``, which is made where there is none yet."""
+    asked, noted = shlex.join(options), out.with_suffix(".options")
     if not (out / "metrics.json").exists():
         command = [sys.executable, "-m", "edge_qc_trainer", "fit", *options, "--out", str(out)]
         subprocess.run(command, check=True, stdout=sys.stderr)
+        noted.write_text(asked + "\n", "utf-8")
+    elif not noted.exists() or noted.read_text("utf-8").strip() != asked:
+        sys.exit(f"{out} is of another run than `fit {asked}`: give another --out, or remove it")
     figures: Figures = json.loads((out / "metrics.json").read_text("utf-8"))
     return figures
 
@@ -106,7 +111,14 @@ def main() -> None:
     }
     show_robustness(runs)
     if asked.epochs_by_picture:
-        by_picture = [str(asked.data), "--no-groups", "--epochs", str(asked.epochs_by_picture), "--no-robustness"]
+        by_picture = [
+            str(asked.data),
+            *recipe,
+            "--no-groups",
+            "--epochs",
+            str(asked.epochs_by_picture),
+            "--no-robustness",
+        ]
         runs["by picture"] = figures_of(asked.out / "by-picture", by_picture)
     show_accuracy(runs)
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]

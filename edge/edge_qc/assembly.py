@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,8 +70,12 @@ def run_station(config: Config, *, once: bool, source: Camera | None = None) -> 
         EdgeQcError: what stands in the way, for a person to read.
     """
     folder = data_dir(config)
-    # What tells of drift is made below; a bundle's watch speaks of its first part at the earliest.
-    load = partial(load_inspector, config, tell=lambda *t: tell(*t), on_event=lambda *e: note(*e))  # noqa: PLW0108
+    # What it tells is made below: a watch speaks of its bundle's first part at the earliest. Each bundle has its own,
+    # since another may see another region; a reload of the same bundle goes on with its watch.
+    watch = lru_cache(maxsize=1)(
+        lambda of: build_drift_watch(config, of, lambda *t: tell(*t), lambda *e: note(*e))  # noqa: PLW0108
+    )
+    load = partial(load_inspector, config, lambda of: watch(of).add)
     inspector, model = load()
     identity = Identity(secrets.token_hex(4), config.station, model)
     with ExitStack() as stages:
@@ -139,15 +143,12 @@ def build_challenge(config: Config, reader: Reader) -> Challenge:
     return Challenge(config.challenge.every_h, config.line.deadline_ms, past, time.monotonic_ns)
 
 
-def load_inspector(
-    config: Config, tell: Callable[[str, bool], None], on_event: Callable[[str, str], None]
-) -> tuple[Inspector, str]:
+def load_inspector(config: Config, passed: Callable[[str], Callable[[Features], object]]) -> tuple[Inspector, str]:
     """The inspector of the config's bundle, else the installed current one, and the bundle's name and version.
 
     Args:
         config: the configuration.
-        tell: see ``build_drift_watch``: each bundle has a watch of its own, since it may see another region.
-        on_event: likewise.
+        passed: gives what is told of the frames that a bundle judges, by the bundle's name and version.
 
     Raises:
         BundleError: if its sums do not hold.
@@ -155,8 +156,7 @@ def load_inspector(
         ConfigError: if the config's thresholds do not fit the bundle's.
     """
     bundle = load_bundle(config.model.bundle or InstalledBundles(data_dir(config)).current())
-    watch = build_drift_watch(config, bundle.card.id, tell, on_event)
-    return build_inspector(config, bundle, watch.add), bundle.card.id
+    return build_inspector(config, bundle, passed(bundle.card.id)), bundle.card.id
 
 
 def _result_lane(

@@ -48,6 +48,14 @@ class Input(Quantization):
     align: Align = "none"
     unwrap: Literal["none", "ring"] = "none"
 
+    @model_validator(mode="after")
+    def _halves_are_alike(self) -> Self:
+        if self.unwrap == "ring" and self.height % 2:
+            raise ValueError(
+                f"height: expected an even one with unwrap: ring, which takes two halves; got {self.height}"
+            )
+        return self
+
     def fitting(self, region: Region | None = None) -> Fitting:
         """How a frame is brought to this input, from a region of it: that given, else the one of training."""
         return Fitting(self.height, self.width, self.fit, region or self.region, self.align)

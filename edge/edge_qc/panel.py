@@ -166,7 +166,8 @@ class OperatorPanel:
             return
         inspector, model = loaded
         station.take_over(inspector, model)
-        self._on_health(DRIFT, False)  # noqa: FBT003 - of the bundle before; the new one's watch has seen no part yet
+        if model != before:
+            self._on_health(DRIFT, False)  # noqa: FBT003 - of the bundle before; the other's watch tells of its own
         self._on_event("model_changed", f"from {before} to {model}")
         self._end(command, command.answer(f"from {before} to {model}"))
 

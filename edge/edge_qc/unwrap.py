@@ -34,9 +34,9 @@ _SPOTS = np.stack([np.cos(np.arange(48) * math.tau / 48), np.sin(np.arange(48) *
 
 # Radii of the sheet's rows, as multiples of the opening's: from within the bore to outside the rim.
 _FROM, _TO = 0.28, 1.98
-# How far it may reach beyond the picture, as a share of its radius: of a ring that is seen no better too much would be
-# taken on trust.
-_BEYOND_MAX = 0.2
+# How far it may reach beyond one border, and beyond all together, as a share of its radius: of a ring that is seen no
+# better, too much would be taken on trust. Some 7 % of the sheet at most is not seen.
+_BEYOND_MAX, _BEYOND_ALL_MAX = 0.2, 0.5
 
 # The ring is laid in two halves, one above the other, that overlap by ten degrees: a defect on a seam is whole on one.
 _OVERLAP = math.radians(5)
@@ -135,8 +135,13 @@ def _is_plausible(ellipse: "cv2.typing.RotatedRect", size: tuple[int, int]) -> b
         _RADIUS_MIN * side <= radius <= _RADIUS_MAX * side
         and min(axes) >= _ASPECT_MIN * max(axes)
         and math.hypot(x - size[0] / 2, y - size[1] / 2) <= _OFF_MIDDLE_MAX * side
-        and max(reach - x, reach - y, x + reach - size[0], y + reach - size[1]) <= _BEYOND_MAX * reach
+        and _is_in_sight(x, y, reach, size)
     )
+
+
+def _is_in_sight(x: float, y: float, reach: float, size: tuple[int, int]) -> bool:
+    beyond = [max(0.0, length) / reach for length in (reach - x, reach - y, x + reach - size[0], y + reach - size[1])]
+    return max(beyond) <= _BEYOND_MAX and sum(beyond) <= _BEYOND_ALL_MAX
 
 
 def _is_filled(below: Pixels, ellipse: "cv2.typing.RotatedRect") -> bool:
@@ -197,6 +202,8 @@ def _leaves(matrix: npt.NDArray[np.float64], height: int, width: int) -> bool:
 def _fill(sheet: Pixels, seen: Pixels) -> None:
     """Lays each gap of a circle (0 in ``seen``, else 255) evenly from its one end to its other.
 
+    A circle of which nothing is seen stays as it is.
+
     A rim that is cut off is no broken one; and since a tilted part's rim rises and falls along the turn, the mean of
     the circle would draw an edge where there is none.
     """
@@ -255,7 +262,6 @@ def _cells(cells: int) -> FloatArray:
 def _circles(height: int, width: int) -> FloatArray:
     """Where each pixel of the sheet lies around an opening of radius 1: x and y, shape (height, width, 2)."""
     half = height // 2
-    angles = np.repeat(_angles(width), (half, height - half), axis=0)
-    radii = np.linspace(_FROM, _TO, half)
-    radius = np.concatenate([radii, radii[: height - half]])[:, None]
+    angles = np.repeat(_angles(width), half, axis=0)
+    radius = np.tile(np.linspace(_FROM, _TO, half), 2)[:, None]
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=2).astype(np.float32)

@@ -130,13 +130,19 @@ def test_a_part_with_a_hole_is_found_whole() -> None:
     assert (found.x, found.y, found.radius) == pytest.approx((180, 150, 97), abs=3)
 
 
-def test_of_two_parts_the_larger_is_seen() -> None:
+def test_of_two_parts_none_is_seen_and_what_is_much_smaller_is_none() -> None:
+    for radius, seen in ((40, False), (12, True)):
+        picture = np.full((300, 400), 120, np.uint8)
+        cv2.circle(picture, (80, 150), radius, 30, -1)
+        cv2.circle(picture, (280, 150), 70, 30, -1)
+        assert (find_part(picture) is not None) is seen
+
+
+@pytest.mark.parametrize("middle", [(0, 150), (400, 150), (200, 0), (200, 300), (0, 0), (69, 150)])
+def test_a_part_that_reaches_the_border_is_not_whole(middle: tuple[int, int]) -> None:
     picture = np.full((300, 400), 120, np.uint8)
-    cv2.circle(picture, (100, 150), 40, 30, -1)
-    cv2.circle(picture, (280, 150), 70, 30, -1)
-    found = find_part(picture)
-    assert found is not None
-    assert found.x == pytest.approx(280, abs=3)
+    cv2.circle(picture, middle, 70, 30, -1)
+    assert find_part(picture) is None
 
 
 @given(sizes, st.integers(0, 255), st.floats(0, 4), st.integers(0, 99))
@@ -242,7 +248,7 @@ def test_an_empty_belt_is_not_inspected_because_the_part_is_missing() -> None:
     empty = replace(part(), frame=frame(np.full((480, 640), 150, np.uint8)))
     verdict, prediction = build_inspector(Config(), _aligning()).inspect(empty)
     assert (verdict.outcome, verdict.reason, prediction) == (Outcome.NOT_INSPECTED, "missing", None)
-    assert "no part found to cut out; expected one that stands out from a plain background" in verdict.detail
+    assert "no part found to cut out; expected one, whole, that stands out from a plain background" in verdict.detail
 
 
 def test_of_several_frames_those_without_the_part_do_not_vote() -> None:

@@ -73,6 +73,7 @@ def test_one_frame_says_to_the_bit_what_the_model_says_of_it() -> None:
     picture = draw_part(np.random.default_rng(3), defective=True).pixels
     _, prediction = inspector.inspect(_part(frame(picture)))
     alone = classifier.classify(frame(picture))
+    classifier.classify(frame(draw_part(np.random.default_rng(4), defective=True).pixels))
     assert prediction is not None
     assert prediction.probabilities.tobytes() == alone.probabilities.tobytes()
     assert prediction.heatmap is not None

@@ -76,7 +76,7 @@ def test_the_trainer_sees_parts_in_the_middle_and_of_one_size(data: Path) -> Non
 def test_a_picture_without_a_part_is_skipped_and_says_why(data: Path) -> None:
     (skipped,) = dataset.load(dataset.find_files(data), 300, "letterbox", align="part").unreadable
     assert skipped.path.name == "empty.png"
-    assert "no part found to cut out; expected one that stands out from a plain background" in skipped.reason
+    assert "no part found to cut out; expected one, whole, that stands out from a plain background" in skipped.reason
 
 
 def test_a_class_without_any_part_is_refused_and_says_why(tmp_path: Path) -> None:

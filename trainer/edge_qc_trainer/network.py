@@ -10,11 +10,12 @@ from edge_qc_trainer.dataset import Flags
 
 LOGITS, MAPS, RAW_MAPS = "logits", "maps", "raw_maps"
 
-# How far the int8 maps reach to either side of even odds, in log-odds: a probability of 0.9997. What lies beyond is
-# clamped, so that a step is 0.06 where the decision is made, whatever the loudest place says.
-REACH = 8.0
+# How far the int8 maps reach below and above even odds, in log-odds: down to a probability of 0.0003, and up so far
+# that the loudest place still stands out. What lies beyond is clamped, so that a step is small where the decision is
+# made, whatever a picture says.
+BELOW, ABOVE = 8.0, 16.0
 _CLAMPED_AT = 6.0  # by ReLU6, which costs nothing since the convolution does it
-MAPS_TEMPERATURE = _CLAMPED_AT / 2 / REACH
+MAPS_TEMPERATURE = _CLAMPED_AT / (BELOW + ABOVE)
 """What the logits of a network with maps are divided by on the device, to be log-odds."""
 
 
@@ -46,7 +47,7 @@ def _maps_head(features: Any, good: Flags) -> Any:
     classes = len(good)
     raw = layers.Conv2D(classes, 1, name=RAW_MAPS)(features)
     # Each place by itself says how much more it speaks for a defect than for a good part: relative to the mean of the
-    # good classes' maps. So a place that looks very good makes up for no other.
+    # good classes' maps. Where there is one good class, a place that looks very good makes up for no other.
     relative = layers.Conv2D(classes, 1, use_bias=False, trainable=False, name=MAPS)
     maps = relative(raw)
     relative.set_weights([_relative_to(good)[None, None]])
@@ -85,7 +86,8 @@ def for_device(model: Any, temperature: float) -> Any:
     """The same network for one picture, with the class maps as a second output where it has them.
 
     The batch is fixed to one: an open one leaves shape arithmetic in the converted graph. The two convolutions that
-    make the maps become one, whose output is clamped to ``REACH`` and scaled to what ReLU6 lets through.
+    make the maps become one; of two classes the output is
+    clamped and scaled to what ReLU6 lets through.
 
     Args:
         model: from ``build``, fitted.
@@ -93,19 +95,21 @@ def for_device(model: Any, temperature: float) -> Any:
     """
     import keras
 
-    outputs = _clamped(model, temperature) if has_maps(model) else [model.output]
+    outputs = _folded(model, temperature) if has_maps(model) else [model.output]
     one = keras.layers.Input(batch_shape=(1, *model.input_shape[1:]))
     return keras.Model(one, keras.Model(model.inputs, outputs)(one, training=False))
 
 
-def _clamped(model: Any, temperature: float) -> list[Any]:
-    """Logits and maps, symbolic: 0 stands for -REACH, the middle for even odds."""
+def _folded(model: Any, temperature: float) -> list[Any]:
+    """Logits and maps, symbolic. Clamped, 0 stands for log-odds of -BELOW and 6 for ABOVE."""
     from keras import layers
 
     raw, (relative,) = model.get_layer(RAW_MAPS), model.get_layer(MAPS).get_weights()
     scale = MAPS_TEMPERATURE / temperature
     kernel, bias = (weights @ relative[0, 0] * scale for weights in raw.get_weights())
-    convolution = layers.Conv2D(bias.shape[0], 1, activation="relu6", name="clamped_maps")
+    # Of several good or several defective classes the louder must be told: clamped, both would be the same.
+    clamped = len(bias) == 2
+    convolution = layers.Conv2D(bias.shape[0], 1, activation="relu6" if clamped else None, name="folded_maps")
     maps = convolution(raw.input)
-    convolution.set_weights([kernel, bias + _CLAMPED_AT / 2])
+    convolution.set_weights([kernel, bias + (BELOW * MAPS_TEMPERATURE if clamped else 0)])
     return [layers.Reshape(bias.shape)(layers.MaxPooling2D(maps.shape[1:3])(maps)), maps]

@@ -14,6 +14,7 @@ from edge_qc.unwrap import Opening, find_opening, lay_back, unwrap
 
 WARM_UPS = 3
 HEATMAP_CELLS = 24  # of an unwrapped part: as fine as what the network's 19 rows say of its picture
+HEATMAP_SOFTNESS = 2.0  # halves the log-odds of a place: of several that are certain, the loudest still stands out
 Int8Array = npt.NDArray[np.int8]
 
 
@@ -100,7 +101,7 @@ class LiteRtClassifier:
 
     def _draw_heatmap(self, maps: Int8Array, output: Output, opening: Opening | None) -> FloatArray:
         shape = self._card.input
-        evidence = softmax(_real(maps, output) / self._card.temperature)
+        evidence = softmax(_real(maps, output) / (HEATMAP_SOFTNESS * self._card.temperature))
         heatmap = np.asarray(evidence[..., self._defective].sum(axis=-1), np.float32)
         return heatmap if opening is None else lay_back(heatmap, opening, shape.height, shape.width, HEATMAP_CELLS)
 

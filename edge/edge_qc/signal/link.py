@@ -33,7 +33,7 @@ ACK_TIMEOUT_S = 1.0
 MAX_IN_FLIGHT = 100  # more than the outbox's share, so that a live verdict never waits behind records
 MAX_PACKET_BYTES = 65_536
 LOOK_EVERY_S = 0.1
-LET_OUT_EVERY_S, LET_OUT_LOOKS = 20e-6, 10
+LET_OUT_S, LET_OUT_EVERY_S = 1e-3, 20e-6
 STEADY_S = 5.0  # a connection that held for less was none: its loss is not said again
 # Live again within 2 s of the broker's return (DESIGN.md): at most this between two tries, each a little off the beat
 # so that a hall full of stations does not knock at once.
@@ -170,14 +170,12 @@ class Link:
         return _unique(self._connections, info.mid)
 
     def let_out(self) -> None:
-        """Lets the network thread write what was handed over, for 1 ms at most.
+        """Lets the network thread write what was handed over, for some 1 ms at most.
 
         It needs the interpreter, which the calling thread would otherwise keep for whatever it does next.
         """
-        client = self._client
-        for _ in range(LET_OUT_LOOKS):
-            if client is None or not client.want_write():
-                return
+        client, end_s = self._client, time.monotonic() + LET_OUT_S
+        while client is not None and client.want_write() and time.monotonic() < end_s:
             time.sleep(LET_OUT_EVERY_S)
 
     def stop(self, farewell: Message | None = None) -> None:

@@ -108,8 +108,10 @@ class SparkplugSignal:
         left_ns = inspection.part.deadline_ns - time.monotonic_ns()
         if left_ns <= 0:
             return "expired"
-        sent = self._data(self._of_part(inspection), expiry_s=math.ceil(left_ns / 1e9))
-        return "sent" if sent else "offline"
+        if not self._data(self._of_part(inspection), expiry_s=math.ceil(left_ns / 1e9)):
+            return "offline"
+        self._link.let_out()
+        return "sent"
 
     def heartbeat(self, seq: int) -> None:  # noqa: ARG002 - the port's signature; Part/Seq has it
         """See ``Signal``."""
