@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_qc.domain import Pixels
+from edge_qc.domain import Pixels, Window
 from edge_qc.errors import NoPartError
 
 Align = Literal["none", "part"]
@@ -52,14 +52,14 @@ class Circle:
     radius: float
 
 
-def align(pixels: Pixels) -> Pixels:
+def align(pixels: Pixels) -> tuple[Pixels, Window]:
     """The square around the part in a picture; see ``find_part`` and ``cut_square``.
 
     Args:
         pixels: shape (rows, columns), uint8.
 
     Returns:
-        Shape (side, side), uint8.
+        Shape (side, side), uint8; and where that lies in the picture.
 
     Raises:
         NoPartError: if there is none.
@@ -73,7 +73,8 @@ def align(pixels: Pixels) -> Pixels:
             got="none, several, or one that reaches the picture's border",
             remedy="Look whether one part lies under the camera, whole, on a background that is bare and evenly lit",
         )
-    return cut_square(pixels, circle)
+    square = square_around(circle)
+    return cut_square(pixels, square), square
 
 
 def find_part(pixels: Pixels) -> Circle | None:
@@ -105,17 +106,22 @@ def find_part(pixels: Pixels) -> Circle | None:
     return Circle(factor * (x + 0.5) - 0.5, factor * (y + 0.5) - 0.5, factor * radius)
 
 
-def cut_square(pixels: Pixels, circle: Circle, margin: float = MARGIN) -> Pixels:
-    """The square around a circle, and ``margin`` times its diameter on each side.
+def square_around(circle: Circle, margin: float = MARGIN) -> Window:
+    """The square around a circle, and ``margin`` times its diameter on each side; whole pixels."""
+    reach = circle.radius * (1 + 2 * margin)
+    side = max(1, round(2 * reach))
+    return Window(round(circle.x + 0.5 - reach), round(circle.y + 0.5 - reach), side, side)
+
+
+def cut_square(pixels: Pixels, square: Window) -> Pixels:
+    """What lies in a square of whole pixels.
 
     Returns:
         Shape (side, side), uint8: a view where the square lies in the picture; else a copy, in which the picture's
         border is repeated.
     """
     rows, columns = pixels.shape
-    reach = circle.radius * (1 + 2 * margin)
-    side = max(1, round(2 * reach))
-    left, top = round(circle.x + 0.5 - reach), round(circle.y + 0.5 - reach)
+    left, top, side = int(square.x), int(square.y), int(square.width)
     right, bottom = left + side, top + side
     seen = pixels[max(0, top) : min(rows, bottom), max(0, left) : min(columns, right)]
     if seen.shape == (side, side):

@@ -23,6 +23,27 @@ class Outcome(StrEnum):
     NOT_INSPECTED = "not_inspected"
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where in a camera's frame something lies, pixels of that frame; it may reach beyond the frame.
+
+    Attributes:
+        x: its left edge.
+        y: its upper edge.
+        width: positive.
+        height: positive.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def within(self, outer: "Window") -> "Window":
+        """This window of a picture that is itself a cut of a frame."""
+        return Window(outer.x + self.x, outer.y + self.y, self.width, self.height)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture.
@@ -35,6 +56,7 @@ class Frame:
         source: where it came from, as the config names it.
         name: the file's name, where the source is files.
         truth: the true label, where a simulated source knows it.
+        window: where the pixels lie in the camera's frame, where they were cut out of it or scaled; None: they are it.
 
     Raises:
         ValueError: if ``pixels`` is not a non-empty two-dimensional uint8 array.
@@ -47,6 +69,7 @@ class Frame:
     source: str
     name: str | None = None
     truth: str | None = None
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8 or self.pixels.size == 0:

@@ -11,6 +11,7 @@ from edge_qc.classify.base import Classifier
 from edge_qc.decide import decide, vote
 from edge_qc.domain import Frame, Part, Prediction, Verdict
 from edge_qc.errors import ModelError, NoPartError, PictureError
+from edge_qc.preprocess import lay_over
 from edge_qc.quality import QualityFault
 
 Gate = Callable[[Frame], QualityFault | None]
@@ -82,7 +83,7 @@ class Inspector:
         """What the model says of a frame, or what makes it unfit to be judged."""
         try:
             fitted = self._fit(frame)
-            return self._gate(fitted) or self._classifier.classify(fitted)
+            return self._gate(fitted) or _over_the_frame(self._classifier.classify(fitted), fitted, frame)
         except NoPartError as error:
             return QualityFault("missing", str(error))
         except PictureError as error:
@@ -93,3 +94,11 @@ class Inspector:
         now_ns = self._clock()
         leave_ns = (part.deadline_ns - part.triggered_ns) // 4
         return now_ns + 2 * (now_ns - began_ns) // done + leave_ns < part.deadline_ns
+
+
+def _over_the_frame(prediction: Prediction, fitted: Frame, frame: Frame) -> Prediction:
+    """The prediction with its heatmap over the whole frame, which is what is kept and shown."""
+    draw, window = prediction.draw_heatmap, fitted.window
+    if draw is None or window is None:
+        return prediction
+    return replace(prediction, draw_heatmap=lambda: lay_over(draw(), window, *frame.pixels.shape))

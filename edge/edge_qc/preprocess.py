@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_qc.align import Align, align
-from edge_qc.domain import FloatArray, Frame, Pixels
+from edge_qc.domain import FloatArray, Frame, Pixels, Window
 from edge_qc.region import Region
 
 Fit = Literal["letterbox", "crop", "stretch"]
 
 # Below this standard deviation (grey levels) a picture is noise: it is not blown up to full contrast.
 MIN_STANDARD_DEVIATION = 8.0
+
+_MOST_CELLS = 200  # of a heatmap over a frame, each way
 
 # Up to this factor of reduction linear interpolation loses nothing to speak of, and takes a tenth of area's time.
 _LINEAR_UP_TO = 1.25
@@ -48,19 +50,26 @@ class Fitting:
             PictureError: if the region does not lie in the picture.
             NoPartError: if there is no part in it to cut out.
         """
-        seen = pixels if self.region is None else self.region.of(pixels)
+        return self._fit(pixels)[0]
+
+    def _fit(self, pixels: Pixels) -> tuple[Pixels, Window]:
+        seen, cut = pixels, Window(0, 0, *pixels.shape[::-1])
+        if self.region is not None:
+            seen, cut = self.region.of(pixels), self.region.window(*pixels.shape)
         if self.align == "part":
-            seen = align(seen)
-        return resize(seen, self.height, self.width, self.fit)
+            seen, square = align(seen)
+            cut = square.within(cut)
+        shown = _shown(seen, self.height, self.width, self.fit)
+        return resize(seen, self.height, self.width, self.fit), shown.within(cut)
 
     def frame(self, frame: Frame) -> Frame:
-        """The frame with its pixels fitted; the very frame where there is nothing to do.
+        """The frame with its pixels fitted, and their window; the very frame where there is nothing to do.
 
         Raises:
             PictureError: as ``pixels``.
         """
-        fitted = self.pixels(frame.pixels)
-        return frame if fitted is frame.pixels else replace(frame, pixels=fitted)
+        fitted, window = self._fit(frame.pixels)
+        return frame if fitted is frame.pixels else replace(frame, pixels=fitted, window=window)
 
 
 def resize(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
@@ -80,15 +89,11 @@ def resize(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
     if (rows, columns) == (height, width):
         return pixels
     if fit == "crop":
-        scale = max(height / rows, width / columns)
-        keep_rows, keep_columns = min(rows, round(height / scale)), min(columns, round(width / scale))
-        top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
+        top, left, keep_rows, keep_columns = _kept(rows, columns, height, width)
         return _scale(pixels[top : top + keep_rows, left : left + keep_columns], height, width)
     if fit == "stretch":
         return _scale(pixels, height, width)
-    scale = min(height / rows, width / columns)
-    inner_rows, inner_columns = max(1, min(height, round(rows * scale))), max(1, min(width, round(columns * scale)))
-    top, left = (height - inner_rows) // 2, (width - inner_columns) // 2
+    top, left, inner_rows, inner_columns = _inner(rows, columns, height, width)
     bottom, right = top + inner_rows, left + inner_columns
     out = np.empty((height, width), np.uint8)
     _scale(pixels, inner_rows, inner_columns, out[top:bottom, left:right])
@@ -96,6 +101,55 @@ def resize(pixels: Pixels, height: int, width: int, fit: Fit) -> Pixels:
     out[:top], out[bottom:] = out[top], out[bottom - 1]
     out[:, :left], out[:, right:] = out[:, left, None], out[:, right - 1, None]
     return out
+
+
+def _shown(pixels: Pixels, height: int, width: int, fit: Fit) -> Window:
+    """What of a picture, and what around it, ``resize`` shows: pixels of the picture."""
+    rows, columns = pixels.shape
+    if fit == "stretch":
+        return Window(0, 0, columns, rows)
+    if fit == "crop":
+        top, left, keep_rows, keep_columns = _kept(rows, columns, height, width)
+        return Window(left, top, keep_columns, keep_rows)
+    top, left, inner_rows, inner_columns = _inner(rows, columns, height, width)
+    down, across = rows / inner_rows, columns / inner_columns
+    return Window(-left * across, -top * down, width * across, height * down)
+
+
+def _kept(rows: int, columns: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """What ``crop`` keeps of a picture: top, left, rows, columns."""
+    scale = max(height / rows, width / columns)
+    keep_rows, keep_columns = min(rows, round(height / scale)), min(columns, round(width / scale))
+    return (rows - keep_rows) // 2, (columns - keep_columns) // 2, keep_rows, keep_columns
+
+
+def _inner(rows: int, columns: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Where ``letterbox`` puts a picture: top, left, rows, columns."""
+    scale = min(height / rows, width / columns)
+    inner_rows, inner_columns = max(1, min(height, round(rows * scale))), max(1, min(width, round(columns * scale)))
+    return (height - inner_rows) // 2, (width - inner_columns) // 2, inner_rows, inner_columns
+
+
+def lay_over(heatmap: FloatArray, window: Window, rows: int, columns: int) -> FloatArray:
+    """A heatmap of what a window shows, laid over the whole frame.
+
+    Args:
+        heatmap: shape (cells, cells), float32.
+        window: where what it is of lies in the frame.
+        rows: of the frame, pixels.
+        columns: of the frame, pixels.
+
+    Returns:
+        Float32, cells of about the same size as those given, ``_MOST_CELLS`` each way at most; 0 outside the window.
+    """
+    down, across = heatmap.shape[0] / window.height, heatmap.shape[1] / window.width  # cells a pixel of the frame
+    height, width = (min(_MOST_CELLS, max(1, round(side))) for side in (rows * down, columns * across))
+    # From the middle of a cell of the frame to that of one of the heatmap.
+    along = np.array((across * columns / width, down * rows / height))
+    start = along / 2 - np.array((across * window.x, down * window.y)) - 0.5
+    matrix = np.column_stack([np.diag(along), start])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(heatmap, matrix, (width, height), flags=flags), np.float32)
 
 
 def _scale(pixels: Pixels, height: int, width: int, out: Pixels | None = None) -> Pixels:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edge_qc.domain import Pixels
+from edge_qc.domain import Pixels, Window
 from edge_qc.errors import PictureError
 
 Length = Annotated[float, Field(gt=0, le=65_536)]
@@ -44,18 +44,17 @@ class Region(BaseModel):
         return (self.unit, self.width, self.height) == (other.unit, other.width, other.height)
 
     def of(self, pixels: Pixels) -> Pixels:
-        """The region of a picture, as a view.
+        """The region of a picture (rows, columns) uint8, as a view; see ``window``."""
+        window = self.window(*pixels.shape)
+        left, top = int(window.x), int(window.y)
+        return pixels[top : top + int(window.height), left : left + int(window.width)]
 
-        Args:
-            pixels: shape (rows, columns), uint8.
-
-        Returns:
-            Shape (rows of the region, columns of the region), uint8, at least one of each.
+    def window(self, rows: int, columns: int) -> Window:
+        """Where the region lies in a picture of that size: whole pixels, at least one each way.
 
         Raises:
             PictureError: if the region reaches beyond the picture.
         """
-        rows, columns = pixels.shape
         across, down = (columns, rows) if self.unit == "share" else (1, 1)
         left, top = round(self.x * across), round(self.y * down)
         right, bottom = round((self.x + self.width) * across), round((self.y + self.height) * down)
@@ -66,4 +65,4 @@ class Region(BaseModel):
                 got=f"one of {columns} x {rows} px",
                 remedy="Set the section region to where the part is, or the camera to the size it was set up with",
             )
-        return pixels[top:bottom, left:right]
+        return Window(left, top, right - left, bottom - top)

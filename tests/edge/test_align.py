@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edge_qc.align import MARGIN, Circle, align, cut_square, find_part
+from edge_qc.align import MARGIN, Circle, align, cut_square, find_part, square_around
 from edge_qc.assembly import build_inspector
 from edge_qc.bundle import SHIPPED, Bundle, Input, load_bundle
 from edge_qc.capture.simulated_part import draw_part
@@ -188,14 +188,14 @@ def test_any_picture_is_fitted_or_has_no_part(seed: int, size: tuple[int, int], 
 
 def test_the_cut_is_a_view_where_it_lies_in_the_picture() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
-    cut = cut_square(picture, Circle(199.5, 149.5, 50), margin=0.1)
+    cut = cut_square(picture, square_around(Circle(199.5, 149.5, 50), margin=0.1))
     assert np.shares_memory(cut, picture)
     assert np.array_equal(cut, picture[90:210, 140:260])
 
 
 def test_beyond_the_picture_its_border_is_repeated() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
-    cut = cut_square(picture, Circle(-0.5, 149.5, 50), margin=0)
+    cut = cut_square(picture, square_around(Circle(-0.5, 149.5, 50), margin=0))
     assert cut.shape == (100, 100)
     assert np.array_equal(cut[:, 50:], picture[100:200, :50])
     assert (cut[:, :50] == picture[100:200, :1]).all()
@@ -204,8 +204,9 @@ def test_beyond_the_picture_its_border_is_repeated() -> None:
 def test_the_part_stands_in_the_middle_of_the_cut_with_its_margin() -> None:
     picture = np.full((480, 640), 150, np.uint8)
     cv2.circle(picture, (450, 150), 100, 60, -1)
-    rows, columns = np.nonzero(align(picture) < 100)
-    side = len(align(picture))
+    cut, _ = align(picture)
+    rows, columns = np.nonzero(cut < 100)
+    side = len(cut)
     assert side == pytest.approx(200 * (1 + 2 * MARGIN), abs=5)
     for axis in (rows, columns):
         assert axis.min() == pytest.approx(side - 1 - axis.max(), abs=4)

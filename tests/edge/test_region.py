@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,11 +12,12 @@ from edge_qc.assembly import build_inspector
 from edge_qc.bundle import SHIPPED, Bundle, load_bundle
 from edge_qc.capture.simulated_part import draw_part
 from edge_qc.config import Config
-from edge_qc.domain import Outcome
+from edge_qc.domain import Frame, Outcome, Prediction
 from edge_qc.errors import ConfigError, PictureError
-from edge_qc.preprocess import Fitting, resize
+from edge_qc.inspector import Inspector
+from edge_qc.preprocess import Fitting, lay_over, resize
 from edge_qc.region import Region
-from fakes import frame, part
+from fakes import LABELS, FakeClassifier, frame, part
 
 SQUARE = Region(x=0.25, y=0.1, width=0.5, height=0.8)
 
@@ -106,3 +108,42 @@ def test_a_part_whose_frame_does_not_hold_the_region_is_not_inspected() -> None:
     inspector = build_inspector(Config(region=Region(unit="px", x=0, y=0, width=900, height=300)), load_bundle(SHIPPED))
     verdict, _ = inspector.inspect(part())
     assert (verdict.outcome, verdict.reason) == (Outcome.NOT_INSPECTED, "region")
+
+
+@given(
+    st.integers(60, 500),
+    st.integers(60, 500),
+    st.sampled_from(["letterbox", "crop", "stretch"]),
+    st.sampled_from([None, SQUARE]),
+)
+def test_what_is_seen_is_laid_back_over_the_frame_where_it_was(
+    rows: int, columns: int, fit: str, region: Region | None
+) -> None:
+    coarse = np.random.default_rng(rows * columns).random((5, 5), np.float32)
+    pixels = np.rint(cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC).clip(0, 1) * 255).astype(
+        np.uint8
+    )
+    seen = Fitting(96, 96, fit, region).frame(frame(pixels))  # type: ignore[arg-type]
+    assert seen.window is not None
+    laid = lay_over(seen.pixels.astype(np.float32), seen.window, rows, columns)
+    there = lay_over(np.ones((96, 96), np.float32), seen.window, rows, columns) == 1
+    if region is not None:  # what a letterbox adds to a narrow region is no picture
+        outside = np.ones(laid.shape, np.bool_)
+        region.of(outside.view(np.uint8))[1:-1, 1:-1] = 0
+        there &= ~outside
+    whole = cv2.resize(pixels, laid.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert there.any()
+    assert np.abs(laid - whole)[there].mean() < 4
+
+
+def test_the_kept_heatmap_of_a_wide_frame_lies_over_all_of_it() -> None:
+    def classify(_: Frame) -> Prediction:
+        return Prediction(LABELS, np.array([0.9, 0.1], np.float32), lambda: np.ones((24, 24), np.float32))
+
+    classifier = FakeClassifier()
+    classifier.classify = classify  # type: ignore[method-assign]
+    inspector = Inspector(lambda _: None, classifier, ("ok_front",), 0.5, 0.5, fit=Fitting(300, 300).frame)
+    _, prediction = inspector.inspect(replace(part(), frame=frame(np.zeros((480, 640), np.uint8))))
+    assert prediction is not None
+    assert prediction.heatmap is not None
+    assert prediction.heatmap.shape == (18, 24)  # without the bars above and below that the letterbox adds

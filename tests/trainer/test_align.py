@@ -120,11 +120,14 @@ def test_evaluate_looks_for_copies_among_pictures_of_which_one_shows_no_part(dat
     assert len(judgements) == len(groups) == 13
 
 
-def test_the_reports_thumbnail_is_what_the_model_saw(data: Path, aligning: Bundle) -> None:
+def test_the_reports_heatmaps_lie_over_the_whole_pictures(data: Path, aligning: Bundle) -> None:
     judgements, _ = judge(aligning, dataset.find_files(data))
-    shown = thumbnails(judgements, aligning.card.input, 99)
-    assert _names([thumbnail.judgement for thumbnail in shown]) == _names(judgements) - {"empty.png"}
-    assert all(thumbnail.overlay is not None for thumbnail in shown)
+    shown = thumbnails(judgements, 99)
+    assert _names([thumbnail.judgement for thumbnail in shown if thumbnail.overlay]) == _names(judgements) - {
+        "empty.png"
+    }
+    heatmaps = [judgement.heatmap for judgement in judgements if judgement.heatmap is not None]
+    assert all(heatmap.shape[1] > heatmap.shape[0] for heatmap in heatmaps)  # as wide as the belt is
 
 
 def _names(judgements: list[Judgement]) -> set[str]:

@@ -47,7 +47,7 @@ def page(
         rows=_report_rows(metrics),
         intervals=_interval_rows(metrics) if metrics["n"] else [],
         plots=_plots(made, fitted, measured, metrics),
-        worst=thumbnails(worst_first(inspected_of(measured.judgements), notes.ok_labels), made.quantized.input, WORST),
+        worst=thumbnails(worst_first(inspected_of(measured.judgements), notes.ok_labels), WORST),
         history=fitted.history(),
         best=fitted.best,
         recipe=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100),

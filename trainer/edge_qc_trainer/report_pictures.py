@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_qc.bundle import Input
 from edge_qc.domain import FloatArray, Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
@@ -23,7 +22,7 @@ class Thumbnail:
 
     Attributes:
         judgement: what was said of it.
-        picture: a data URI: the picture as the model saw it, resized.
+        picture: a data URI: the picture, resized.
         overlay: a data URI: the same with its heatmap; None where the model gives none.
     """
 
@@ -32,12 +31,12 @@ class Thumbnail:
     overlay: str | None
 
 
-def thumbnails(judgements: Sequence[Judgement], shape: Input, most: int) -> list[Thumbnail]:
+def thumbnails(judgements: Sequence[Judgement], most: int) -> list[Thumbnail]:
     """Those of the first ``most`` judgements whose files can still be read."""
     found = []
     for judgement in judgements[:most]:
         try:
-            pixels = shape.fitting().pixels(read_picture(judgement.path))
+            pixels = read_picture(judgement.path)
         except (PictureError, OSError):
             continue
         overlay = None if judgement.heatmap is None else _jpeg(overlaid(pixels, judgement.heatmap))
@@ -49,7 +48,7 @@ def overlaid(pixels: Pixels, heatmap: FloatArray) -> Pixels:
     """A picture tinted where the heatmap is hot.
 
     Args:
-        pixels: shape (height, width), uint8: the model's input.
+        pixels: shape (height, width), uint8.
         heatmap: shape (rows, columns), float32, 0 to 1.
 
     Returns:

@@ -90,7 +90,7 @@ class LiteRtClassifier:
             raise ModelError(f"model {self._card.id} failed", got=str(error)) from error
 
     def read(self, opening: Opening | None) -> Prediction:
-        """The prediction of the last ``invoke``; its heatmap lies over the frame."""
+        """The prediction of the last ``invoke``; its heatmap lies over what ``prepare`` was given, fitted."""
         logits = _real(self._interpreter.get_tensor(self._logits)[0], self._card.outputs.logits)
         probabilities = softmax(logits.reshape(-1) / self._card.temperature)
         if self._maps is None:
