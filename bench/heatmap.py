@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def cost_of_map(bundle: Bundle, frame: Frame, rounds: int) -> tuple[float, float
     machine does strikes all three.
     """
     card = bundle.card
-    bare = replace(bundle, card=card.model_copy(update={"outputs": card.outputs.model_copy(update={"heatmap": None})}))
+    outputs = card.outputs.model_copy(update={"heatmap": None})
+    bare = Bundle(bundle.path, card.model_copy(update={"outputs": outputs}), bundle.model)
     without, with_map = LiteRtClassifier(bare), LiteRtClassifier(bundle)
     taken = np.zeros((rounds, 3))
     for row in taken:

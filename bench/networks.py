@@ -91,6 +91,7 @@ def main() -> None:
         "EfficientNet-B0": quantized(keras.applications.EfficientNetB0),
     }
     networks = [Network(name, model, multiply_adds(model)) for name, model in models.items()]
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # a thread that moves between cores leaves its cache behind
     judges = [network.run() for network in networks]
     for number in range(rounds + 5):
         for network, judge in zip(networks, judges, strict=True):
