@@ -93,13 +93,15 @@ def show_robustness(runs: dict[str, Figures]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--distinct", type=Path)
     parser.add_argument("--recipe", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs-by-picture", type=int, default=20, help="0 leaves that run out")
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
     asked = parser.parse_args()
+    if asked.data is None:
+        sys.exit("give DATA, the pictures of real parts: drawn ones would tell nothing. Left out")
     distinct = ["--distinct", str(asked.distinct)] if asked.distinct else []
     recipe = ["--recipe", str(asked.recipe)] if asked.recipe else []
     options = [str(asked.data), *distinct, *recipe]

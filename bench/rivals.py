@@ -13,6 +13,7 @@ import argparse
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,13 +121,15 @@ def figures(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--distinct", type=Path)
     parser.add_argument("--recipe", type=Path)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--of", type=int, default=2, help="how many of the folds are run")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
+    if asked.data is None:
+        sys.exit("give DATA, the pictures of real parts: drawn ones would tell nothing. Left out")
     distinct = (asked.distinct,) if asked.distinct else ()
     job = Job((asked.data,), load_recipe(asked.recipe), distinct, seed=asked.seed, folds=asked.folds)
     material = gather(job, Progress(say=print))

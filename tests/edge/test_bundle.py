@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from edge_qc.bundle import SHIPPED, Bundle, load_bundle, write_bundle
+from edge_qc.bundle import SHIPPED, Bundle, Input, load_bundle, write_bundle
 from edge_qc.capture.simulated_part import draw_part
 from edge_qc.classify.litert import LiteRtClassifier
 from edge_qc.errors import BundleError, ModelError, PictureError
@@ -154,3 +155,13 @@ def test_there_is_no_way_back_from_one_bundle(tmp_path: Path) -> None:
     installed.install(SHIPPED)
     with pytest.raises(BundleError, match="no bundle to go back to"):
         installed.rollback()
+
+
+def test_a_ring_is_laid_in_two_halves_so_its_height_is_even() -> None:
+    for height, unwrap, right in ((300, "ring", True), (301, "ring", False), (301, "none", True)):
+        given = {"scale": 0.02, "zero_point": 0, "height": height, "unwrap": unwrap}
+        if right:
+            assert Input.model_validate(given).height == height
+        else:
+            with pytest.raises(ValidationError, match="height: expected an even one"):
+                Input.model_validate(given)

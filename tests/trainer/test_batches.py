@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edge_qc.unwrap import find_opening
 from edge_qc_trainer.augment import augment
@@ -162,3 +163,9 @@ def test_a_ring_may_be_cut_by_the_border_but_the_part_keeps_its_place() -> None:
     cut = replace(sampler, recipe=Recipe(batch=4, augment=still)).batch(0)[0]
     assert not np.allclose(whole, cut, atol=0.5)
     assert (cut[:, 45:55, :, 0].mean(axis=(1, 2)) < -1).all()
+
+
+def test_a_ring_is_laid_in_two_halves_so_the_size_is_even() -> None:
+    assert Recipe(size=65, unwrap="none").size == 65
+    with pytest.raises(ValidationError, match="size: expected an even one, or unwrap: none"):
+        Recipe(size=65)
