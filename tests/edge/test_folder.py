@@ -3,7 +3,6 @@
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -263,10 +262,9 @@ def test_a_full_folder_is_looked_through_in_slices(tmp_path: Path) -> None:
     with _watching(tmp_path / "in", FakeLedger(all_taken=True)) as camera:
         camera._known.clear()
         camera._rescan_at_s = 0.0
-        longest_s = 0.0
+        looks = 0
         while camera._rescan_at_s == 0.0:
-            began_s = time.monotonic()
             camera.read(0)
             camera._wait(0.001)
-            longest_s = max(longest_s, time.monotonic() - began_s)
-    assert longest_s < 0.15
+            looks += 1
+    assert looks > 1
