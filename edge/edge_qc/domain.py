@@ -43,6 +43,11 @@ class Window:
         """This window of a picture that is itself a cut of a frame."""
         return Window(outer.x + self.x, outer.y + self.y, self.width, self.height)
 
+    def of(self, pixels: Pixels) -> Pixels:
+        """What lies in a window of whole pixels within a picture (rows, columns) uint8, as a view."""
+        left, top = int(self.x), int(self.y)
+        return pixels[top : top + int(self.height), left : left + int(self.width)]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:

@@ -101,4 +101,5 @@ def _over_the_frame(prediction: Prediction, fitted: Frame, frame: Frame) -> Pred
     draw, window = prediction.draw_heatmap, fitted.window
     if draw is None or window is None:
         return prediction
-    return replace(prediction, draw_heatmap=lambda: lay_over(draw(), window, *frame.pixels.shape))
+    rows, columns = frame.pixels.shape
+    return replace(prediction, draw_heatmap=lambda: lay_over(draw(), window, rows, columns))

@@ -55,7 +55,8 @@ class Fitting:
     def _fit(self, pixels: Pixels) -> tuple[Pixels, Window]:
         seen, cut = pixels, Window(0, 0, *pixels.shape[::-1])
         if self.region is not None:
-            seen, cut = self.region.of(pixels), self.region.window(*pixels.shape)
+            cut = self.region.window(*pixels.shape)
+            seen = cut.of(pixels)
         if self.align == "part":
             seen, square = align(seen)
             cut = square.within(cut)

@@ -45,9 +45,7 @@ class Region(BaseModel):
 
     def of(self, pixels: Pixels) -> Pixels:
         """The region of a picture (rows, columns) uint8, as a view; see ``window``."""
-        window = self.window(*pixels.shape)
-        left, top = int(window.x), int(window.y)
-        return pixels[top : top + int(window.height), left : left + int(window.width)]
+        return self.window(*pixels.shape).of(pixels)
 
     def window(self, rows: int, columns: int) -> Window:
         """Where the region lies in a picture of that size: whole pixels, at least one each way.

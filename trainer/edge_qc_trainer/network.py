@@ -38,14 +38,14 @@ def build(recipe: Recipe, good: Flags) -> Any:
         x = layers.BatchNormalization(momentum=0.95)(x)
         x = layers.ReLU()(x)
     head = _maps_head if recipe.head == "maps" else _pooled_head
-    return keras.Model(inputs, head(layers.Dropout(recipe.dropout)(x), good))
+    return keras.Model(inputs, head(x, good, recipe.dropout))
 
 
-def _maps_head(features: Any, good: Flags) -> Any:
+def _maps_head(features: Any, good: Flags, dropout: float) -> Any:
     from keras import layers
 
     classes = len(good)
-    raw = layers.Conv2D(classes, 1, name=RAW_MAPS)(features)
+    raw = layers.Conv2D(classes, 1, name=RAW_MAPS)(layers.Dropout(dropout)(features))
     # Each place by itself says how much more it speaks for a defect than for a good part: relative to the mean of the
     # good classes' maps. Where there is one good class, a place that looks very good makes up for no other.
     relative = layers.Conv2D(classes, 1, use_bias=False, trainable=False, name=MAPS)
@@ -61,11 +61,11 @@ def _relative_to(good: Flags) -> FloatArray:
     return (np.eye(len(good)) - np.outer(good / good.sum(), np.ones(len(good)))).astype(np.float32)
 
 
-def _pooled_head(features: Any, good: Flags) -> Any:
+def _pooled_head(features: Any, good: Flags, dropout: float) -> Any:
     from keras import layers
 
     pools = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
-    return layers.Dense(len(good), name=LOGITS)(layers.Concatenate()(pools))
+    return layers.Dense(len(good), name=LOGITS)(layers.Dropout(dropout)(layers.Concatenate()(pools)))
 
 
 def has_maps(model: Any) -> bool:
@@ -86,8 +86,7 @@ def for_device(model: Any, temperature: float) -> Any:
     """The same network for one picture, with the class maps as a second output where it has them.
 
     The batch is fixed to one: an open one leaves shape arithmetic in the converted graph. The two convolutions that
-    make the maps become one; of two classes the output is
-    clamped and scaled to what ReLU6 lets through.
+    make the maps become one; of two classes its output is clamped and scaled to what ReLU6 lets through.
 
     Args:
         model: from ``build``, fitted.
