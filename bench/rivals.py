@@ -92,7 +92,7 @@ def run(job: Job, material: Material, folds: int) -> tuple[dict[str, Result], li
     good, size, held_out = material.dataset.good(job.ok_labels), job.recipe.size, []
     for number, split in enumerate(deal_into_folds(material, job)[:folds], 1):
         of_fold = material.with_split(split)
-        seen = material.dataset.seen(split.held_out)
+        seen, normalisation = material.dataset.seen(split.held_out), material.dataset.normalisation
         held_out.append(split.held_out)
         fitted = fit_network(job, of_fold, progress)
         seconds = sum(epoch.seconds for epoch in fitted.epochs)
@@ -104,7 +104,7 @@ def run(job: Job, material: Material, folds: int) -> tuple[dict[str, Result], li
         for name, (model, batches, taken_s) in models.items():
             results[name].batches.append(batches)
             results[name].seconds.append(taken_s)
-            results[name].log_odds.append(defect_log_odds(logits_of(model, seen), good, 1.0))
+            results[name].log_odds.append(defect_log_odds(logits_of(model, seen, normalisation), good, 1.0))
             print(f"fold {number}: {name}, {batches} batches in {taken_s:.0f} s", flush=True)
     return results, held_out
 

@@ -40,7 +40,7 @@ STAGES = (
     GATE,
     "find the opening, unwrap",
     "quantize, invoke",
-    "logits, heatmap",
+    "add up the evidence",
     "decide",
     "send (encode, hand over)",
 )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from edge_qc.align import Align
 from edge_qc.errors import BundleError
 from edge_qc.features import LENGTH, RINGS
-from edge_qc.preprocess import Fitting
+from edge_qc.preprocess import Fitting, Normalisation
 from edge_qc.region import Region
 
 MODEL_FILE = "model.tflite"
@@ -20,6 +20,7 @@ READABLE_CARD_FILE = "MODEL_CARD.md"
 SUMS_FILE = "SHA256SUMS"
 SHIPPED = Path(__file__).parent / "models" / "casting"
 
+_MAP_RANK = 4
 _TRIANGLE = LENGTH * (LENGTH + 1) // 2
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -42,7 +43,7 @@ class Input(Quantization):
     width: Annotated[int, Field(ge=32, le=2048)] = 300
     channels: Literal[1] = 1
     dtype: Literal["int8"] = "int8"
-    normalisation: Literal["standardise"] = "standardise"
+    normalisation: Normalisation = "standardise"
     fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
     region: Region | None = None
     align: Align = "none"
@@ -54,6 +55,8 @@ class Input(Quantization):
             raise ValueError(
                 f"height: expected an even one with unwrap: ring, which takes two halves; got {self.height}"
             )
+        if self.normalisation == "standardise-circles" and self.unwrap != "ring":
+            raise ValueError("normalisation: expected standardise, or unwrap: ring, which has circles")
         return self
 
     def fitting(self, region: Region | None = None) -> Fitting:
@@ -69,10 +72,29 @@ class Output(Quantization):
 
 
 class Outputs(_Section):
-    """Logits of the classes, and the map of each class's evidence (logits before pooling)."""
+    """Logits of the classes, the map of each class's evidence, or both.
 
-    logits: Output
+    Without ``logits`` the map says them: the evidence of all places adds up to
+    ``softness * log(sum(exp(map / softness)))``, of a good class with the mean instead of the sum. The softer, the
+    more do many weak signs count beside the loudest place.
+    """
+
+    logits: Output | None = None
     heatmap: Output | None = None
+    softness: Annotated[float, Field(gt=0, le=10)] | None = None
+
+    @model_validator(mode="after")
+    def _say_the_classes(self) -> Self:
+        if self.logits is None and (self.heatmap is None or self.softness is None):
+            raise ValueError("expected logits, or heatmap and softness")
+        if self.heatmap is not None and len(self.heatmap.shape) != _MAP_RANK:
+            raise ValueError(f"heatmap: expected (1, rows, columns, labels), got {self.heatmap.shape}")
+        return self
+
+    @property
+    def told_by(self) -> Output:
+        """The output that says the classes."""
+        return next(output for output in (self.logits, self.heatmap) if output is not None)
 
 
 class Thresholds(_Section):

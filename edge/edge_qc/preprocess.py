@@ -12,6 +12,11 @@ from edge_qc.domain import FloatArray, Frame, Pixels, Window
 from edge_qc.region import Region
 
 Fit = Literal["letterbox", "crop", "stretch"]
+Normalisation = Literal["standardise", "standardise-circles"]
+"""What grey levels are counted from: the mean of the picture, or of an unwrapped ring (``edge_qc.unwrap``) the mean of
+each circle. Both are divided by the picture's standard deviation."""
+
+_MIDDLE_LEVEL = 128
 
 # Below this standard deviation (grey levels) a picture is noise: it is not blown up to full contrast.
 MIN_STANDARD_DEVIATION = 8.0
@@ -174,22 +179,48 @@ def mean_and_deviation(pixels: Pixels) -> tuple[float, float]:
     return float(mean[0, 0]), max(float(deviation[0, 0]), MIN_STANDARD_DEVIATION)
 
 
-def standardise(pixels: Pixels) -> FloatArray:
+def standardise(pixels: Pixels, normalisation: Normalisation = "standardise") -> FloatArray:
     """The model's input in real numbers: ``(x - mean) / deviation`` of the picture itself.
 
     Each picture is measured by its own light, so a brighter lamp or a longer exposure changes nothing.
 
     Args:
         pixels: shape (height, width), uint8.
+        normalisation: whose mean it is.
 
     Returns:
-        Shape (height, width), float32, mean 0, variance 1 (less for a picture without contrast).
+        Shape (height, width), float32. Of the picture's own mean: mean 0, variance 1 (less without contrast).
     """
+    levels, mean, deviation = _centred(pixels, normalisation)
+    return (levels.astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+
+
+def _centred(pixels: Pixels, normalisation: Normalisation) -> tuple[Pixels, float, float]:
+    """The grey levels, what they are counted from, and the picture's standard deviation."""
     mean, deviation = mean_and_deviation(pixels)
-    return (pixels.astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+    if normalisation == "standardise":
+        return pixels, mean, deviation
+    return _without_circles(pixels), _MIDDLE_LEVEL, deviation
 
 
-def quantize(pixels: Pixels, scale: float, zero_point: int, out: npt.NDArray[np.int8]) -> None:
+def _without_circles(sheet: Pixels) -> Pixels:
+    """An unwrapped ring, each circle less its mean (a whole grey level), around the middle level; what is over is cut.
+
+    What a part looks like all around is the same for the good and the defective ones, and the easiest to learn them by.
+    """
+    rows, columns = sheet.shape
+    means = cv2.reduce(sheet, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(2, rows // 2).mean(axis=0)
+    circles = np.repeat(np.tile(np.rint(means).astype(np.uint8), 2)[:, None], columns, axis=1)
+    return np.asarray(cv2.addWeighted(sheet, 1, circles, -1, _MIDDLE_LEVEL), np.uint8)
+
+
+def quantize(
+    pixels: Pixels,
+    scale: float,
+    zero_point: int,
+    out: npt.NDArray[np.int8],
+    normalisation: Normalisation = "standardise",
+) -> None:
     """``standardise`` and int8 quantization in one pass, written straight into ``out``.
 
     A uint8 picture has 256 grey levels: the whole affine map is a table of 256 (rounded to nearest, clipped to int8).
@@ -199,8 +230,9 @@ def quantize(pixels: Pixels, scale: float, zero_point: int, out: npt.NDArray[np.
         scale: real value of one step of the model's input.
         zero_point: the int8 value that stands for 0.0, -128 to 127.
         out: shape (height, width), int8: the model's input tensor.
+        normalisation: as in ``standardise``.
     """
-    mean, deviation = mean_and_deviation(pixels)
+    grey, mean, deviation = _centred(pixels, normalisation)
     levels = (np.arange(256, dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
     table = np.clip(np.rint(levels / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
-    cv2.LUT(pixels, table, dst=out)
+    cv2.LUT(grey, table, dst=out)

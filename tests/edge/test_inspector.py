@@ -11,7 +11,7 @@ from edge_qc.decide import decide, defect_score
 from edge_qc.domain import Frame, Outcome, Part, Pixels, Prediction, Unusable
 from edge_qc.errors import ModelError
 from edge_qc.inspector import Inspector
-from edge_qc.preprocess import quantize, resize, standardise
+from edge_qc.preprocess import Normalisation, quantize, resize, standardise
 from edge_qc.quality import QualityGate
 from edge_qc.sections import Quality
 from fakes import LABELS, FakeClassifier, frame, grey, part
@@ -84,13 +84,37 @@ def test_a_model_that_fails_is_no_verdict_of_ok() -> None:
     assert (verdict.outcome, verdict.reason) == (Outcome.NOT_INSPECTED, "model_fault")
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.005, 0.1), st.integers(-128, 127))
-def test_quantizing_by_table_is_quantizing_by_arithmetic(seed: int, scale: float, zero_point: int) -> None:
+NORMALISATIONS: st.SearchStrategy[Normalisation] = st.sampled_from(["standardise", "standardise-circles"])
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.005, 0.1), st.integers(-128, 127), NORMALISATIONS)
+def test_quantizing_by_table_is_quantizing_by_arithmetic(
+    seed: int, scale: float, zero_point: int, normalisation: Normalisation
+) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (20, 30), np.uint8)
     out = np.empty((20, 30), np.int8)
-    quantize(pixels, scale, zero_point, out)
-    exact = np.clip(np.rint(standardise(pixels) / np.float32(scale)) + zero_point, -128, 127)
+    quantize(pixels, scale, zero_point, out, normalisation)
+    exact = np.clip(np.rint(standardise(pixels, normalisation) / np.float32(scale)) + zero_point, -128, 127)
     assert np.array_equal(out, exact)
+
+
+def test_what_a_ring_looks_like_all_around_is_taken_off_and_a_spot_stays() -> None:
+    circles = np.random.default_rng(1).integers(40, 200, (10, 1)).astype(np.uint8)
+    ring = np.tile(np.repeat(circles, 60, axis=1), (2, 1))
+    ring[13, 20:24] -= 30
+    seen = standardise(ring, "standardise-circles")
+    dark = np.unravel_index(np.argsort(seen, axis=None)[:4], seen.shape)
+    assert sorted(zip(*(place.tolist() for place in dark), strict=True)) == [(13, 20), (13, 21), (13, 22), (13, 23)]
+    flat = np.delete(seen, (3, 13), axis=0)
+    assert np.abs(flat).max() == 0
+
+
+def test_a_circle_is_counted_from_its_mean_over_both_halves() -> None:
+    """A rim that is dark on the one side of the part and bright on the other is not the same all around."""
+    ring = np.full((20, 60), 100, np.uint8)
+    ring[4], ring[14] = 60, 140
+    seen = standardise(ring, "standardise-circles")
+    assert seen[4].max() < 0 < seen[14].min()
 
 
 @given(st.floats(0.7, 1.3), st.integers(-20, 20))

@@ -111,10 +111,10 @@ def test_round_parts_are_shown_unwrapped_from_any_angle() -> None:
     recipe = Recipe(batch=4, augment=still)
     sampler = replace(SAMPLER, pixels=np.stack(parts), recipe=recipe, openings=openings)
     pictures = sampler.batch(0)[0][..., 0]
-    # The opening is dark from end to end, the flank beside it is bright from end to end.
+    # The opening is as dark from end to end; the flank beside it is not as bright from end to end.
     assert len(openings) == 4
-    assert (pictures[:, 45:55].max(axis=(1, 2)) < pictures[:, 75:140].min(axis=(1, 2)) + 0.5).all()
-    assert (pictures[:, 45:55].mean(axis=(1, 2)) < -1).all()
+    assert np.abs(pictures[:, 20:50]).max() < 0.1
+    assert (np.abs(pictures[:, 75:140]).max(axis=(1, 2)) > 0.3).all()
 
 
 def _loss(evidence: float, defective: float) -> float:
@@ -162,7 +162,7 @@ def test_a_ring_may_be_cut_by_the_border_but_the_part_keeps_its_place() -> None:
     whole = replace(sampler, recipe=Recipe(batch=4, augment=still.model_copy(update={"cut_share": 0.0}))).batch(0)[0]
     cut = replace(sampler, recipe=Recipe(batch=4, augment=still)).batch(0)[0]
     assert not np.allclose(whole, cut, atol=0.5)
-    assert (cut[:, 45:55, :, 0].mean(axis=(1, 2)) < -1).all()
+    assert np.abs(cut[:, 20:50]).max() < 0.1  # of a part that lost its place the opening's edge would lie here
 
 
 def test_a_ring_is_laid_in_two_halves_so_the_size_is_even() -> None:

@@ -59,7 +59,7 @@ def test_an_epochs_figures_are_the_means_of_its_batches(monkeypatch: pytest.Monk
     of_batches = iter(range(RECIPE.epochs * RECIPE.steps_per_epoch))
 
     def train_on_batch(*_: Any, **__: Any) -> dict[str, float]:
-        return {"loss": 9.0, "logits_loss": float(next(of_batches)), "logits_accuracy": 0.5}
+        return {"loss": 9.0, "loudest_loss": float(next(of_batches)), "loudest_accuracy": 0.5}
 
     monkeypatch.setattr(import_keras().Model, "train_on_batch", train_on_batch)
     epochs = fit(None, validated=False).epochs

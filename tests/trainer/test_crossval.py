@@ -48,7 +48,7 @@ def test_distinct_pictures_are_trained_on_in_every_fold() -> None:
         assert set(range(40, 70)) <= set(split.train)
 
 
-@given(st.floats(-3, 3), st.floats(0.3, 4))
+@given(st.floats(-40, 40), st.floats(0.3, 4))
 def test_a_network_that_leans_one_way_is_put_upright(lean: float, stretch: float) -> None:
     rng = np.random.default_rng(0)
     log_odds = rng.normal(0, 2, 4000)
@@ -58,6 +58,17 @@ def test_a_network_that_leans_one_way_is_put_upright(lean: float, stretch: float
     found = calibrate(logits, defective, GOOD, np.full(4000, 1 / 4000))
     corrected = defect_log_odds(logits, GOOD, found.temperature) + found.shift
     assert np.abs(corrected - log_odds).mean() < 0.25
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-20, 20), st.sampled_from([24, 200, 2000]))
+def test_classes_that_lie_apart_are_parted_in_the_middle(seed: int, level: float, pictures: int) -> None:
+    """No level between them is likelier than another, and no temperature too low: yet it must not be chance's."""
+    defective = np.arange(pictures) % 2 == 0
+    away = 3 * (1 + np.random.default_rng(seed).random(pictures))
+    logits = np.stack([level + np.where(defective, away, -away), np.zeros(pictures)], axis=1).astype(np.float32)
+    found = calibrate(logits, defective, GOOD, np.full(pictures, 1 / pictures))
+    assert -found.shift * found.temperature == pytest.approx(level, abs=1)
+    assert found.temperature > 0.4
 
 
 def test_the_log_odds_are_those_of_the_classes_together() -> None:
@@ -71,9 +82,9 @@ def test_the_log_odds_are_those_of_the_classes_together() -> None:
 def test_a_shift_moves_the_logits_of_the_defective_classes_alone(head: str) -> None:
     model = build(Recipe(size=64, layers=((8, 3, 2), (8, 3, 2)), head=head), GOOD)
     pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
-    before = logits_of(model, pixels)
+    before = logits_of(model, pixels, "standardise")
     shift_logits(model, ~GOOD, 1.5)
-    assert logits_of(model, pixels) - before == pytest.approx(np.tile([1.5, 0.0], (3, 1)), abs=1e-4)
+    assert logits_of(model, pixels, "standardise") - before == pytest.approx(np.tile([1.5, 0.0], (3, 1)), abs=1e-4)
 
 
 def test_a_cross_validated_fit_judges_every_part_and_trains_on_all(

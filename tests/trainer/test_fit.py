@@ -26,7 +26,9 @@ def keras_scores(run_folder: Path, parts: Path) -> np.ndarray:
     notes = json.loads((run_folder / "model.keras.json").read_text())
     model = import_keras().saving.load_model(run_folder / "model.keras", compile=False)
     pixels = dataset.load(dataset.find_files(parts), 64, "letterbox").pixels
-    return softmax(logits_of(model, pixels) / notes["temperature"])[:, notes["labels"].index("def_front")]
+    return softmax(logits_of(model, pixels, notes["normalisation"]) / notes["temperature"])[
+        :, notes["labels"].index("def_front")
+    ]
 
 
 def test_run_writes_what_the_contract_names(run_folder: Path) -> None:

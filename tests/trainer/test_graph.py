@@ -42,7 +42,7 @@ def test_every_picture_dependent_tensor_is_int8(model: bytes) -> None:
 
 
 def test_the_runtime_hands_the_whole_graph_to_xnnpack(model: bytes) -> None:
-    """One delegate node, which waits for nothing that another node computes and yields both outputs."""
+    """One delegate node, which waits for nothing that another node computes and yields the map."""
     ops, interpreter = operators(model, delegated=True)
     delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
     assert len(delegates) == 1

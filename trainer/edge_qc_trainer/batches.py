@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_qc.domain import FloatArray, Pixels
-from edge_qc.preprocess import standardise
+from edge_qc.preprocess import Normalisation, standardise
 from edge_qc.unwrap import Opening, unwrap
 from edge_qc_trainer.augment import move, relight
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.dataset import Flags, IntArray
+from edge_qc_trainer.dataset import Flags, IntArray, normalisation_of
 from edge_qc_trainer.defects import draw_defects, on_a_part, on_a_ring
 from edge_qc_trainer.errors import DataError
 
@@ -87,6 +87,11 @@ class Sampler:
         """How many classes there are."""
         return len(self.good)
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """How the network's input is made of what it sees."""
+        return normalisation_of(self.openings)
+
     def batch(self, number: int) -> Batch:
         """Batch ``number`` of the run.
 
@@ -100,7 +105,7 @@ class Sampler:
         chosen = rng.choice(len(self.targets), self.recipe.batch, p=self.weights)
         free = self.recipe.free_share(number)
         shown = [self._vary(int(place), free, rng) for place in chosen]
-        pictures = np.stack([standardise(pixels) for pixels, _, _ in shown])[..., None]
+        pictures = np.stack([standardise(pixels, self.normalisation) for pixels, _, _ in shown])[..., None]
         one_hot = np.eye(self.classes, dtype=np.float32)[[target for _, target, _ in shown]]
         return pictures, one_hot, np.stack([evidence for _, _, evidence in shown])
 

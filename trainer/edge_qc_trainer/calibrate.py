@@ -11,7 +11,7 @@ from edge_qc_trainer.batches import FloatWeights
 from edge_qc_trainer.dataset import Flags
 from edge_qc_trainer.network import LOGITS, RAW_MAPS
 
-MOST_TEMPERATURE = 8.0
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1 / 64, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Calibration:
     """``probabilities = softmax(logits / temperature + shift * defective)``.
 
     Attributes:
-        temperature: what the logits are divided by, 1/8 to 8.
+        temperature: what the logits are divided by, 1/64 to 8.
         shift: what is then added to the logits of the defective classes.
     """
 
@@ -53,30 +53,36 @@ def probabilities_of(logits: FloatArray, good: Flags, calibration: Calibration) 
     return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
 
 
-def calibrate(
-    logits: FloatArray, defective: Flags, good: Flags, weights: FloatWeights, *, with_shift: bool = True
-) -> Calibration:
+def calibrate(logits: FloatArray, defective: Flags, good: Flags, weights: FloatWeights) -> Calibration:
     """The calibration under which what was seen is likeliest (Platt, 1999; temperature: Guo et al., ICML 2017).
 
-    A network that knows a handful of good parts takes a new one for strange, and leans to `defective`; the shift
-    undoes that. Give it logits of parts that the network has not seen.
+    A network that knows a handful of good parts takes a new one for strange, and leans to `defective`, and the evidence
+    of all places adds up to a level of its own: the shift undoes both. Give it logits of parts that the network has not
+    seen.
 
     Args:
         logits: shape (pictures, classes).
         defective: shape (pictures,): the truth.
         good: shape (classes,): which classes are good.
         weights: shape (pictures,), sum 1.
-        with_shift: False fits the temperature alone.
     """
     from scipy.optimize import minimize
 
-    def loss(parameters: npt.NDArray[np.float64]) -> float:
-        log_odds = defect_log_odds(logits, good, float(np.exp(parameters[0]))) + parameters[1]
-        return float((weights * np.logaddexp(0, np.where(defective, -log_odds, log_odds))).sum())
+    # Where the classes can be told apart without an error, the likeliest level is anywhere between them and the
+    # likeliest temperature 0. Platt's targets keep both at bay: nothing is more certain than so many pictures can tell.
+    doubt = 1 / (0.5 / float((weights**2).sum()) + 2)
+    targets = np.where(defective, 1 - doubt, doubt)
 
-    most = np.log(MOST_TEMPERATURE)
-    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-most, most), (-20, 20) if with_shift else (0, 0)])
-    return Calibration(round(float(np.exp(found.x[0])), 4), round(float(found.x[1]), 4))
+    def loss(parameters: npt.NDArray[np.float64]) -> float:
+        temperature = float(np.exp(parameters[0]))
+        log_odds = defect_log_odds(logits, good, temperature) + parameters[1] / temperature
+        return float((weights * (np.logaddexp(0, log_odds) - targets * log_odds)).sum())
+
+    temperatures = np.log(LEAST_TEMPERATURE), np.log(MOST_TEMPERATURE)
+    begin = 0.0, -float(weights @ defect_log_odds(logits, good, 1.0))
+    found = minimize(loss, begin, method="L-BFGS-B", bounds=[temperatures, (None, None)])
+    temperature = round(float(np.exp(found.x[0])), 4)
+    return Calibration(temperature, round(float(found.x[1]) / temperature, 4))
 
 
 def shift_logits(model: Any, defective: Flags, amount: float) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edge_qc.align import Align
 from edge_qc.bundle import Bundle, Card, Statistics, Thresholds
-from edge_qc.preprocess import Fit
+from edge_qc.preprocess import Fit, Normalisation
 from edge_qc.region import Region
 from edge_qc_trainer.convert import Quantized
 from edge_qc_trainer.errors import DataError
@@ -32,6 +32,7 @@ class Notes(BaseModel):
     region: Region | None = None
     align: Align = "none"
     unwrap: Literal["none", "ring"] = "none"
+    normalisation: Normalisation = "standardise"
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
     statistics: Statistics | None = None
@@ -100,9 +101,16 @@ def bundle_of(quantized: Quantized, notes: Notes, metrics: Figures, path: Path) 
         version=notes.version,
         labels=notes.labels,
         ok_labels=notes.ok_labels,
-        input=quantized.input.model_copy(update={"region": notes.region, "align": notes.align, "unwrap": notes.unwrap}),
+        input=quantized.input.model_copy(
+            update={
+                "region": notes.region,
+                "align": notes.align,
+                "unwrap": notes.unwrap,
+                "normalisation": notes.normalisation,
+            }
+        ),
         outputs=quantized.outputs,
-        temperature=quantized.temperature,
+        temperature=notes.temperature,
         thresholds=notes.thresholds,
         statistics=notes.statistics,
         metrics=metrics,

@@ -87,8 +87,11 @@ class Recipe(Section):
     )
     """The convolutions: channels out, kernel in pixels, stride in pixels; each with batch norm and ReLU."""
     head: Literal["maps", "pooled"] = "maps"
-    """`maps`: a map of each class's evidence, whose maximum over the places is the logit; the device shows it as the
-    heatmap. `pooled`: mean and maximum of the features, then a dense layer; no heatmap."""
+    """`maps`: a map of each class's evidence, which adds up to the logit; the device shows it as the heatmap. `pooled`:
+    mean and maximum of the features, then a dense layer; no heatmap."""
+    softness: Annotated[float, Field(ge=0.1, le=5)] = 0.75
+    """How the evidence of a map's places adds up to the logit, as softness * log(sum(exp(map / softness))): near 0 the
+    loudest place decides alone; the softer, the more do many weak signs count beside it. Head `maps` only."""
     unwrap: Literal["auto", "ring", "none"] = "auto"
     """`ring`: the network sees the part's ring, unwrapped around the dark opening in its middle; a picture without one
     cannot be judged. `auto`: where all but one in a hundred pictures have such an opening."""
@@ -101,7 +104,7 @@ class Recipe(Section):
     """The same from the middle of the training on."""
     dropout: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     """Share of the head's inputs that is dropped in training."""
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 15
     """Epochs at most."""
     steps_per_epoch: Annotated[int, Field(ge=1, le=100_000)] = 50
     """Batches an epoch."""
@@ -127,9 +130,6 @@ class Recipe(Section):
     """Share of the parts that is held out to measure on."""
     validation_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of the parts that chooses the epoch and the temperature."""
-    calibrate_shift: bool = True
-    """Whether calibration also moves the level between good and defective, not only the temperature. It takes many
-    different good parts: a few decide it by themselves."""
     group_threshold: Annotated[float, Field(gt=0, le=1)] = 0.92
     """Correlation from which two pictures show the same part. On 5,377 castings, 0.91 to 0.94 gave the same groups."""
     augment: Augment = Augment()

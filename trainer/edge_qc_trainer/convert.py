@@ -9,18 +9,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from edge_qc.bundle import Input, Output, Outputs
 from edge_qc.domain import FloatArray, Pixels
-from edge_qc.preprocess import Fit, standardise
+from edge_qc.preprocess import Fit, Normalisation, standardise
 from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import ConversionError
-from edge_qc_trainer.network import MAPS_TEMPERATURE
 from edge_qc_trainer.split import spread_over_parts
 
 CALIBRATION_PICTURES = 300
@@ -34,13 +34,11 @@ class Quantized:
         model: the TFLite file.
         input: its input.
         outputs: its outputs.
-        temperature: what its logits are divided by to be log-odds.
     """
 
     model: bytes
     input: Input
     outputs: Outputs
-    temperature: float = 1.0
 
 
 def choose_calibration(candidates: IntArray, targets: IntArray, groups: IntArray, seed: int) -> IntArray:
@@ -48,14 +46,17 @@ def choose_calibration(candidates: IntArray, targets: IntArray, groups: IntArray
     return spread_over_parts(candidates, targets, groups, seed, CALIBRATION_PICTURES)
 
 
-def quantize(keras_file: Path, calibration: Pixels, fit: Fit, temperature: float) -> Quantized:
+def quantize(
+    keras_file: Path, calibration: Pixels, fit: Fit, normalisation: Normalisation, softness: float | None
+) -> Quantized:
     """Quantizes a saved network to int8, weights a channel each.
 
     Args:
         keras_file: the ``.keras`` file.
-        temperature: what the network's logits are divided by to be log-odds.
         calibration: shape (pictures, size, size), uint8: training pictures that set the ranges.
         fit: how the device brings pictures to the size.
+        normalisation: how it makes the network's input of them.
+        softness: how the evidence of the network's maps adds up; None if it has none.
 
     Raises:
         ConversionError: if TensorFlow fails or is not installed.
@@ -63,7 +64,7 @@ def quantize(keras_file: Path, calibration: Pixels, fit: Fit, temperature: float
     with tempfile.TemporaryDirectory(prefix="edge-qc-train-") as folder:
         pictures, result = Path(folder) / "calibration.npy", Path(folder) / "model.tflite"
         np.save(pictures, calibration)
-        given = [str(keras_file), str(pictures), str(result), str(temperature)]
+        given = [str(keras_file), str(pictures), str(result), normalisation]
         command = [sys.executable, "-m", "edge_qc_trainer.convert", *given]
         # No accelerator: the conversion needs none, and the training process may hold its memory.
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -76,15 +77,19 @@ def quantize(keras_file: Path, calibration: Pixels, fit: Fit, temperature: float
                 got="\n".join(done.stderr.strip().splitlines()[-5:]),
                 remedy="pip install 'edge-qc[train]'; see the lines above for an op without int8 form",
             )
-        described = describe(result.read_bytes(), fit)
-    return replace(described, temperature=MAPS_TEMPERATURE if described.outputs.heatmap else temperature)
+        return describe(result.read_bytes(), fit, softness)
 
 
-def describe(model: bytes, fit: Fit) -> Quantized:
+def describe(model: bytes, fit: Fit, softness: float | None) -> Quantized:
     """Reads shapes, scales and zero points from an int8 TFLite model, as the device's runtime sees them.
 
+    Args:
+        model: the TFLite file.
+        fit: as in ``quantize``.
+        softness: likewise.
+
     Raises:
-        ConversionError: if a tensor is not int8, or the outputs are not logits and at most one map.
+        ConversionError: if a tensor is not int8, or the output is neither logits nor a map.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -93,17 +98,19 @@ def describe(model: bytes, fit: Fit) -> Quantized:
     if any(tensor["dtype"] is not np.int8 for tensor in (*inputs, *outputs)):
         raise ConversionError("the converted model is not int8 throughout", expected="int8 inputs and outputs")
     _, height, width, _ = (int(side) for side in inputs[0]["shape"])
-    by_rank = {len(tensor["shape"]): _output(index, tensor) for index, tensor in enumerate(outputs)}
-    if 2 not in by_rank or len(by_rank) != len(outputs):
-        shapes = [tuple(map(int, tensor["shape"])) for tensor in outputs]
+    rank = 2 if softness is None else 4
+    shapes = [tuple(map(int, tensor["shape"])) for tensor in outputs]
+    if [len(shape) for shape in shapes] != [rank]:
         raise ConversionError(
             "the converted model's outputs are not known",
-            expected="logits (1, classes), and maps (1, rows, columns, classes) or nothing",
+            expected="logits (1, classes)" if softness is None else "maps (1, rows, columns, classes)",
             got=f"{shapes}",
         )
     scale, zero_point = inputs[0]["quantization"]
     card_input = Input(height=height, width=width, scale=float(scale), zero_point=int(zero_point), fit=fit)
-    return Quantized(model, card_input, Outputs(logits=by_rank[2], heatmap=by_rank.get(4)))
+    output = _output(0, outputs[0])
+    said = Outputs(logits=output) if softness is None else Outputs(heatmap=output, softness=softness)
+    return Quantized(model, card_input, said)
 
 
 def _output(index: int, tensor: Any) -> Output:
@@ -112,7 +119,7 @@ def _output(index: int, tensor: Any) -> Output:
     return Output(index=index, shape=shape, scale=float(scale), zero_point=int(zero_point))
 
 
-def _convert(keras_file: str, pictures: str, result: str, temperature: str) -> None:
+def _convert(keras_file: str, pictures: str, result: str, normalisation: Normalisation) -> None:
     import keras
     import tensorflow as tf
 
@@ -120,10 +127,10 @@ def _convert(keras_file: str, pictures: str, result: str, temperature: str) -> N
 
     def representative() -> Iterator[list[FloatArray]]:
         for pixels in np.load(pictures):
-            yield [standardise(pixels)[None, ..., None]]
+            yield [standardise(pixels, normalisation)[None, ..., None]]
 
     model = keras.saving.load_model(keras_file, compile=False)
-    converter = tf.lite.TFLiteConverter.from_keras_model(for_device(model, float(temperature)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(for_device(model))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -132,4 +139,5 @@ def _convert(keras_file: str, pictures: str, result: str, temperature: str) -> N
 
 
 if __name__ == "__main__":
-    _convert(*sys.argv[1:])
+    _, _keras_file, _pictures, _result, _normalisation = sys.argv
+    _convert(_keras_file, _pictures, _result, TypeAdapter(Normalisation).validate_python(_normalisation))

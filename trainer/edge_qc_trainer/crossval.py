@@ -8,13 +8,13 @@ import numpy as np
 
 from edge_qc.domain import FloatArray
 from edge_qc_trainer.batches import sampling_weights
-from edge_qc_trainer.calibrate import Calibration, calibrate
+from edge_qc_trainer.calibrate import Calibration, calibrate, defect_log_odds
 from edge_qc_trainer.card import notes_file
 from edge_qc_trainer.checkpoint import Checkpoints
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import DataError
-from edge_qc_trainer.fit import Fitted, logits_of
+from edge_qc_trainer.fit import Fitted
 from edge_qc_trainer.job import Job, Material, Progress, fit_network, make_bundle
 from edge_qc_trainer.measure import Measured, choose_out_of_fold, measure, pooled
 from edge_qc_trainer.split import Split
@@ -85,13 +85,16 @@ def cross_validate(
         progress: where to tell how far it is.
         checkpoints: where the fits are kept, so that a stopped run does not fit a fold again.
     """
-    folds = []
+    from sklearn.metrics import roc_auc_score
+
+    folds, good = [], material.dataset.good(job.ok_labels)
     for number, split in enumerate(deal_into_folds(material, job), 1):
         progress.say(f"fold {number} of {job.folds}: {len(split.train)} to train on, {len(split.held_out)} held out")
         fitted = fit_network(job, material.with_split(split), progress, checkpoints, f"fold {number}")
-        folds.append(Fold(split, fitted, logits_of(fitted.model, material.dataset.seen(split.held_out))))
-        right = folds[-1].logits.argmax(axis=1) == material.dataset.targets[split.held_out]
-        progress.say(f"fold {number}: {right.mean():.1%} of its pictures right, before calibration")
+        folds.append(Fold(split, fitted, material.logits(fitted, split.held_out)))
+        defective = ~good[material.dataset.targets[split.held_out]]
+        area = roc_auc_score(defective, defect_log_odds(folds[-1].logits, good, 1.0))
+        progress.say(f"fold {number}: area under the curve {area:.4f}")
     measured: list[Measured] = []
     for number, fold in enumerate(folds, 1):
         calibration = _calibrated(job, material, [other for other in folds if other is not fold])
@@ -110,7 +113,7 @@ def cross_validate(
 def calibrate_on_validation(job: Job, material: Material, fitted: Fitted) -> Calibration:
     """The calibration of a model on the validation pictures, which have chosen its epoch."""
     places = material.split.validation
-    return _calibrate(job, material, places, logits_of(fitted.model, material.dataset.seen(places)))
+    return _calibrate(job, material, places, material.logits(fitted, places))
 
 
 def _calibrated(job: Job, material: Material, folds: Sequence[Fold]) -> Calibration:
@@ -129,4 +132,4 @@ def _calibrate(job: Job, material: Material, places: IntArray, logits: FloatArra
     defective = ~good[data.targets[places]]
     as_trained = Recipe(copies_power=job.recipe.copies_power)
     weights = sampling_weights(defective.astype(np.int64), material.groups[places], np.zeros_like(places), as_trained)
-    return calibrate(logits, defective, good, weights, with_shift=job.recipe.calibrate_shift)
+    return calibrate(logits, defective, good, weights)

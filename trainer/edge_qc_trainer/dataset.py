@@ -14,7 +14,7 @@ from edge_qc.align import Align
 from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
-from edge_qc.preprocess import Fit, Fitting
+from edge_qc.preprocess import Fit, Fitting, Normalisation
 from edge_qc.region import Region
 from edge_qc.unwrap import Opening, find_opening, unwrap
 from edge_qc_trainer.errors import DataError
@@ -79,6 +79,11 @@ class Dataset:
             return self.pixels[places]
         return np.stack([unwrap(self.pixels[place], self.openings[place]) for place in places])
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """How the network's input is made of that."""
+        return normalisation_of(self.openings)
+
     def good(self, ok_labels: Sequence[str]) -> Flags:
         """Shape (classes,): which classes are good, by those given, else by their names: see ``choose_ok_labels``."""
         chosen = choose_ok_labels(self.labels, ok_labels)
@@ -93,6 +98,11 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 over the sorted hashes of the files: the same pictures give the same one, wherever they lie."""
         return hashlib.sha256("\n".join(sorted(self.hashes)).encode()).hexdigest()
+
+
+def normalisation_of(openings: Sequence[Opening]) -> Normalisation:
+    """Unwrapped rings, which have openings, are counted from the mean of each circle; other pictures from their own."""
+    return "standardise-circles" if openings else "standardise"
 
 
 def train_and_test(folder: Path) -> tuple[Path, Path | None]:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from edge_qc.domain import FloatArray, Pixels
-from edge_qc.preprocess import standardise
+from edge_qc.preprocess import Normalisation, standardise
 from edge_qc_trainer.batches import FloatWeights, Sampler, made_ahead
 from edge_qc_trainer.checkpoint import Checkpoint, State
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import Flags, IntArray
 from edge_qc_trainer.errors import BackendError, FittingError
-from edge_qc_trainer.network import LOGITS, build, for_training, has_maps
+from edge_qc_trainer.network import LOUDEST, build, for_training, has_maps
 from edge_qc_trainer.optimizer import build_optimizer
 
 _REFRESH_BATCHES = 30
@@ -148,7 +148,8 @@ def _fit_epoch(
     if validation is not None:
         running_weights = model.get_weights()
         average_weights(trained, sampler)
-        figures, best = weighted_figures(logits_of(model, validation.pixels), validation), state.best
+        figures = weighted_figures(logits_of(trained, validation.pixels, sampler.normalisation), validation)
+        best = state.best
         if not best or figures[0] <= state.epochs[best - 1]["validation_loss"]:
             best, best_weights = number, model.get_weights()
         model.set_weights(running_weights)
@@ -240,7 +241,7 @@ def _run_steps(
     """One epoch of batches; the mean cross-entropy of the pictures and the share right over it."""
     last = epoch * recipe.steps_per_epoch
     with_maps = len(model.outputs) == 2
-    of_pictures = LOGITS + "_" if with_maps else ""
+    of_pictures = LOUDEST + "_" if with_maps else ""
     sums = np.zeros(2)
     for step, batch in enumerate(made_ahead(sampler.batch, last - recipe.steps_per_epoch, last, threads), 1):
         pictures, targets, evidence = batch
@@ -273,14 +274,18 @@ def refresh_batch_norm(model: Any, sampler: Sampler) -> None:
         norm.momentum = momentum
 
 
-def logits_of(model: Any, pixels: Pixels) -> FloatArray:
-    """Logits (pictures, classes) float32 of pictures (pictures, size, size) uint8, as many at once as memory allows."""
+def logits_of(model: Any, pixels: Pixels, normalisation: Normalisation) -> FloatArray:
+    """Logits (pictures, classes) float32 of pictures (pictures, size, size) uint8, as many at once as memory allows.
+
+    Of a network as it is trained, those of the loudest places.
+    """
     blocks = (pixels[start : start + _PREDICT_AT_ONCE] for start in range(0, len(pixels), _PREDICT_AT_ONCE))
-    return np.concatenate([model.predict_on_batch(_inputs(block)) for block in blocks])
+    said = [model.predict_on_batch(_inputs(block, normalisation)) for block in blocks]
+    return np.concatenate([one[0] if isinstance(one, list) else one for one in said])
 
 
-def _inputs(pixels: Pixels) -> FloatArray:
-    return np.stack([standardise(picture) for picture in pixels])[..., None]
+def _inputs(pixels: Pixels, normalisation: Normalisation) -> FloatArray:
+    return np.stack([standardise(picture, normalisation) for picture in pixels])[..., None]
 
 
 def weighted_figures(logits: FloatArray, validation: Validation) -> tuple[float, float]:

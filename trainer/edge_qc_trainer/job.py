@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_qc.bundle import Bundle, Thresholds
+from edge_qc.domain import FloatArray
 from edge_qc_trainer import dataset
 from edge_qc_trainer.batches import Sampler, sampling_weights
 from edge_qc_trainer.calibrate import Calibration, shift_logits
@@ -15,9 +16,10 @@ from edge_qc_trainer.checkpoint import Checkpoints
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.convert import Quantized, choose_calibration, quantize
 from edge_qc_trainer.dataset import Dataset, IntArray, LabelledFile
-from edge_qc_trainer.fit import Fitted, Validation, import_keras, train
+from edge_qc_trainer.fit import Fitted, Validation, import_keras, logits_of, train
 from edge_qc_trainer.groups import group_near_copies
 from edge_qc_trainer.metrics import Figures
+from edge_qc_trainer.network import softness_of
 from edge_qc_trainer.split import Split, split_by_group
 from edge_qc_trainer.statistics import statistics_of
 from edge_qc_trainer.threshold import Policy
@@ -84,6 +86,10 @@ class Material:
         data, places, by_part = self.dataset, self.split.validation, recipe.model_copy(update={"copies_power": -1.0})
         weights = sampling_weights(data.targets[places], self.groups[places], data.sources[places], by_part)
         return Validation(data.seen(places), data.targets[places], weights)
+
+    def logits(self, fitted: Fitted, places: IntArray) -> FloatArray:
+        """The logits, (places, classes), that a network has of some pictures."""
+        return logits_of(fitted.model, self.dataset.seen(places), self.dataset.normalisation)
 
     def files(self, places: IntArray) -> list[LabelledFile]:
         """The files of some pictures."""
@@ -233,7 +239,7 @@ def make_bundle(job: Job, material: Material, fitted: Fitted, calibration: Calib
     fitted.model.save(keras_file)
     write_notes(keras_file, notes)
     chosen = choose_calibration(material.split.train, data.targets, material.groups, job.seed)
-    quantized = quantize(keras_file, data.seen(chosen), job.recipe.fit, calibration.temperature)
+    quantized = quantize(keras_file, data.seen(chosen), job.recipe.fit, data.normalisation, softness_of(fitted.model))
     return Made(quantized, notes, keras_file)
 
 
@@ -259,6 +265,7 @@ def notes_of(job: Job, material: Material, calibration: Calibration) -> Notes:
         region=job.recipe.region,
         align=job.recipe.align,
         unwrap="ring" if data.openings else "none",
+        normalisation=data.normalisation,
         statistics=statistics_of(
             data.pixels, data.targets, material.groups, split.train, seed=job.seed, threads=job.threads
         ),

@@ -1,5 +1,6 @@
-"""The network: plain convolutions, which run fastest quantized, and a head of one or two outputs."""
+"""The network: plain convolutions, which run fastest quantized, and a head that says its evidence or its logits."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,16 +8,9 @@ import numpy as np
 from edge_qc.domain import FloatArray
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import Flags
+from edge_qc_trainer.errors import ConversionError
 
-LOGITS, MAPS, RAW_MAPS = "logits", "maps", "raw_maps"
-
-# How far the int8 maps reach below and above even odds, in log-odds: down to a probability of 0.0003, and up so far
-# that the loudest place still stands out. What lies beyond is clamped, so that a step is small where the decision is
-# made, whatever a picture says.
-BELOW, ABOVE = 8.0, 16.0
-_CLAMPED_AT = 6.0  # by ReLU6, which costs nothing since the convolution does it
-MAPS_TEMPERATURE = _CLAMPED_AT / (BELOW + ABOVE)
-"""What the logits of a network with maps are divided by on the device, to be log-odds."""
+LOGITS, LOUDEST, MAPS, RAW_MAPS = "logits", "loudest", "maps", "raw_maps"
 
 
 def build(recipe: Recipe, good: Flags) -> Any:
@@ -38,22 +32,23 @@ def build(recipe: Recipe, good: Flags) -> Any:
         x = layers.BatchNormalization(momentum=0.95)(x)
         x = layers.ReLU()(x)
     head = _maps_head if recipe.head == "maps" else _pooled_head
-    return keras.Model(inputs, head(x, good, recipe.dropout))
+    return keras.Model(inputs, head(x, good, recipe))
 
 
-def _maps_head(features: Any, good: Flags, dropout: float) -> Any:
-    from keras import layers
+def _maps_head(features: Any, good: Flags, recipe: Recipe) -> Any:
+    from keras import layers, ops
 
-    classes = len(good)
-    raw = layers.Conv2D(classes, 1, name=RAW_MAPS)(layers.Dropout(dropout)(features))
+    classes, softness = len(good), recipe.softness
+    raw = layers.Conv2D(classes, 1, name=RAW_MAPS)(layers.Dropout(recipe.dropout)(features))
     # Each place by itself says how much more it speaks for a defect than for a good part: relative to the mean of the
     # good classes' maps. Where there is one good class, a place that looks very good makes up for no other.
     relative = layers.Conv2D(classes, 1, use_bias=False, trainable=False, name=MAPS)
     maps = relative(raw)
     relative.set_weights([_relative_to(good)[None, None]])
-    # The maximum alone: with the mean in the logit a network learns what defective parts look like as a whole, and
-    # takes an unknown good one for defective.
-    return layers.Reshape((classes,), name=LOGITS)(layers.MaxPooling2D(maps.shape[1:3])(maps))
+    # The loudest place decides, and many weak signs beside it count as well: see ``edge_qc.bundle.Outputs``.
+    together = ops.logsumexp(layers.Rescaling(1 / softness)(maps), axis=(1, 2))
+    off = np.where(good, math.log(recipe.map_side**2), 0.0).astype(np.float32)
+    return layers.Rescaling(softness, name=LOGITS)(together - off)
 
 
 def _relative_to(good: Flags) -> FloatArray:
@@ -61,11 +56,11 @@ def _relative_to(good: Flags) -> FloatArray:
     return (np.eye(len(good)) - np.outer(good / good.sum(), np.ones(len(good)))).astype(np.float32)
 
 
-def _pooled_head(features: Any, good: Flags, dropout: float) -> Any:
+def _pooled_head(features: Any, good: Flags, recipe: Recipe) -> Any:
     from keras import layers
 
     pools = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
-    return layers.Dense(len(good), name=LOGITS)(layers.Dropout(dropout)(layers.Concatenate()(pools)))
+    return layers.Dense(len(good), name=LOGITS)(layers.Dropout(recipe.dropout)(layers.Concatenate()(pools)))
 
 
 def has_maps(model: Any) -> bool:
@@ -73,42 +68,63 @@ def has_maps(model: Any) -> bool:
     return MAPS in [layer.name for layer in model.layers]
 
 
+def softness_of(model: Any) -> float | None:
+    """How the evidence of a network's maps adds up (``Recipe.softness``); None of a network without maps.
+
+    Raises:
+        ConversionError: if it was fitted before evidence added up.
+    """
+    if not has_maps(model):
+        return None
+    softness = getattr(model.get_layer(LOGITS), "scale", None)
+    if softness is None:
+        raise ConversionError(
+            "the network is of an earlier version",
+            expected="one whose places add up to its logits",
+            got="one whose loudest place is its logit",
+            remedy="Fit it anew, with the command in the .json beside it",
+        )
+    return float(softness)
+
+
 def for_training(model: Any) -> Any:
-    """The same network and the same weights with the class maps, where it has them, as a second output."""
+    """The same network and the same weights as it is trained: of class maps the loudest place of each, and the maps.
+
+    With all places together, or their mean, a network learns what defective parts look like as a whole, and takes an
+    unknown good one for defective. What it finds is added up only when it is asked (docs/studies/).
+    """
     import keras
 
     if not has_maps(model):
         return model
-    return keras.Model(model.inputs, [model.output, model.get_layer(MAPS).output])
+    maps = model.get_layer(MAPS).output
+    loudest = keras.layers.MaxPooling2D(maps.shape[1:3])(maps)
+    return keras.Model(model.inputs, [keras.layers.Reshape(maps.shape[3:], name=LOUDEST)(loudest), maps])
 
 
-def for_device(model: Any, temperature: float) -> Any:
-    """The same network for one picture, with the class maps as a second output where it has them.
+def for_device(model: Any) -> Any:
+    """The same network for one picture, with what the device reads: the class maps where it has them, else the logits.
 
     The batch is fixed to one: an open one leaves shape arithmetic in the converted graph. The two convolutions that
-    make the maps become one; of two classes its output is clamped and scaled to what ReLU6 lets through.
+    make the maps become one.
 
     Args:
         model: from ``build``, fitted.
-        temperature: what its logits are divided by to be log-odds.
     """
     import keras
 
-    outputs = _folded(model, temperature) if has_maps(model) else [model.output]
+    output = _folded(model) if has_maps(model) else model.output
     one = keras.layers.Input(batch_shape=(1, *model.input_shape[1:]))
-    return keras.Model(one, keras.Model(model.inputs, outputs)(one, training=False))
+    return keras.Model(one, keras.Model(model.inputs, output)(one, training=False))
 
 
-def _folded(model: Any, temperature: float) -> list[Any]:
-    """Logits and maps, symbolic. Clamped, 0 stands for log-odds of -BELOW and 6 for ABOVE."""
+def _folded(model: Any) -> Any:
+    """The maps, symbolic."""
     from keras import layers
 
     raw, (relative,) = model.get_layer(RAW_MAPS), model.get_layer(MAPS).get_weights()
-    scale = MAPS_TEMPERATURE / temperature
-    kernel, bias = (weights @ relative[0, 0] * scale for weights in raw.get_weights())
-    # Of several good or several defective classes the louder must be told: clamped, both would be the same.
-    clamped = len(bias) == 2
-    convolution = layers.Conv2D(bias.shape[0], 1, activation="relu6" if clamped else None, name="folded_maps")
+    kernel, bias = (weights @ relative[0, 0] for weights in raw.get_weights())
+    convolution = layers.Conv2D(bias.shape[0], 1, name="folded_maps")
     maps = convolution(raw.input)
-    convolution.set_weights([kernel, bias + (BELOW * MAPS_TEMPERATURE if clamped else 0)])
-    return [layers.Reshape(bias.shape)(layers.MaxPooling2D(maps.shape[1:3])(maps)), maps]
+    convolution.set_weights([kernel, bias])
+    return maps

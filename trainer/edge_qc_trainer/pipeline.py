@@ -17,7 +17,7 @@ from edge_qc_trainer.card import check_name, readable_card
 from edge_qc_trainer.checkpoint import Checkpoints, folder_of
 from edge_qc_trainer.crossval import CrossValidated
 from edge_qc_trainer.errors import BackendError, DataError, SpaceError
-from edge_qc_trainer.fit import Fitted, import_keras, logits_of
+from edge_qc_trainer.fit import Fitted, import_keras
 from edge_qc_trainer.job import Job, Made, Material, Progress, fit_network, gather, make_bundle
 from edge_qc_trainer.measure import Measured, choose_on_validation, figures_of, measure, without_lists
 from edge_qc_trainer.metrics import Figures
@@ -88,7 +88,7 @@ def _with_thresholds(
 
 def _measure(job: Job, material: Material, made: Made, fitted: Fitted, progress: Progress) -> Measured:
     """What the int8 model and the network before it say of the held-out pictures."""
-    logits = logits_of(fitted.model, material.dataset.seen(material.split.held_out))
+    logits = material.logits(fitted, material.split.held_out)
     # The network that was saved has its shift in it already.
     return measure(job, material, made.bundle({}), logits, Calibration(made.notes.temperature), progress)
 

@@ -13,6 +13,7 @@ from edge_qc_trainer.convert import choose_calibration, quantize
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.fit import import_keras
 from edge_qc_trainer.groups import group_identical
+from edge_qc_trainer.network import softness_of
 from edge_qc_trainer.statistics import statistics_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def convert(
         ConversionError: if it cannot be quantized.
     """
     check_name(names.get("name", "model"), names.get("version", "1.0.0"))
-    size, classes = _shape_of(keras_file)
+    size, classes, softness = _shape_of(keras_file)
     files = dataset.find_files(dataset.train_and_test(calibrate)[0])
     noted = read_notes(keras_file)
     notes = _notes(noted, [file.label for file in files], labels, ok_labels, names)
@@ -66,22 +67,22 @@ def convert(
     places = np.arange(len(data.files))
     groups = group_identical(data.hashes)
     chosen = choose_calibration(places, data.targets, groups, seed=0)
-    quantized = quantize(keras_file, data.seen(chosen), notes.fit, notes.temperature)
+    quantized = quantize(keras_file, data.seen(chosen), notes.fit, notes.normalisation, softness)
     notes = notes.model_copy(update={"statistics": statistics_of(data.pixels, data.targets, groups, places)})
     bundle = bundle_of(quantized, notes, {}, out)
     write_bundle(out, bundle.card, bundle.model, readable_card(bundle, notes, {}, _NOT_MEASURED))
     return len(bundle.model)
 
 
-def _shape_of(keras_file: Path) -> tuple[int, int]:
-    """Side of the network's input in pixels, and its classes."""
+def _shape_of(keras_file: Path) -> tuple[int, int, float | None]:
+    """Side of the network's input in pixels, its classes, and the softness of its maps."""
     try:
         model = import_keras().saving.load_model(keras_file, compile=False)
     except (ValueError, OSError) as error:
         raise DataError(
             f"{keras_file} cannot be loaded", expected="a .keras file that fit wrote", got=str(error).split("\n")[0]
         ) from None
-    return int(model.input_shape[1]), int(model.output_shape[-1])
+    return int(model.input_shape[1]), int(model.output_shape[-1]), softness_of(model)
 
 
 def _notes(

@@ -1,5 +1,6 @@
 """An int8 TFLite model on LiteRT's interpreter (or its predecessor, tflite-runtime)."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,6 @@ from edge_qc.unwrap import Opening, find_opening, lay_back, unwrap
 WARM_UPS = 3
 HEATMAP_CELLS = 24  # of an unwrapped part: as fine as what the network's 19 rows say of its picture
 HEATMAP_SOFTNESS = 2.0  # halves the log-odds of a place: of several that are certain, the loudest still stands out
-Int8Array = npt.NDArray[np.int8]
 
 
 class LiteRtClassifier:
@@ -34,10 +34,12 @@ class LiteRtClassifier:
         self._interpreter = _load(bundle, threads)
         self._input = _input_index(self._interpreter, bundle)
         outputs = self._interpreter.get_output_details()
-        self._logits = _output_index(outputs, "logits", self._card.outputs.logits, bundle)
-        heatmap = self._card.outputs.heatmap
-        self._maps = None if heatmap is None else (_output_index(outputs, "heatmap", heatmap, bundle), heatmap)
-        self._defective = [i for i, label in enumerate(self._card.labels) if label not in self._card.ok_labels]
+        said = self._card.outputs
+        self._adds_up = said.logits is None
+        self._told = _found(outputs, "heatmap" if self._adds_up else "logits", said.told_by, bundle)
+        self._maps = None if said.heatmap is None else _found(outputs, "heatmap", said.heatmap, bundle)
+        self._good = np.array([label in self._card.ok_labels for label in self._card.labels])
+        self._softness = said.softness or self._card.temperature
         # The first inferences allocate and warm the caches: not on a part's time.
         blank = np.zeros((self._card.input.height, self._card.input.width), np.uint8)
         for _ in range(WARM_UPS):
@@ -82,8 +84,14 @@ class LiteRtClassifier:
             ModelError: if the runtime fails.
         """
         shape = self._card.input
-        # The view dies with this statement: the runtime refuses to run while anyone holds one.
-        quantize(pixels, shape.scale, shape.zero_point, self._interpreter.tensor(self._input)()[0, :, :, 0])
+        # The view dies with the statement: the runtime refuses to run while anyone holds one.
+        quantize(
+            pixels,
+            shape.scale,
+            shape.zero_point,
+            self._interpreter.tensor(self._input)()[0, :, :, 0],
+            shape.normalisation,
+        )
         try:
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
@@ -91,29 +99,49 @@ class LiteRtClassifier:
 
     def read(self, opening: Opening | None) -> Prediction:
         """The prediction of the last ``invoke``; its heatmap lies over what ``prepare`` was given, fitted."""
-        logits = _real(self._interpreter.get_tensor(self._logits)[0], self._card.outputs.logits)
-        probabilities = softmax(logits.reshape(-1) / self._card.temperature)
+        told = self._real(self._told)
+        logits = add_up(told, self._good, self._softness) if self._adds_up else told.reshape(-1)
+        probabilities = softmax(logits / self._card.temperature)
         if self._maps is None:
             return Prediction(self._card.labels, probabilities)
-        index, output = self._maps
-        maps = self._interpreter.get_tensor(index)[0]  # a copy, which the next part leaves alone
-        return Prediction(self._card.labels, probabilities, partial(self._draw_heatmap, maps, output, opening))
+        maps = told if self._adds_up else self._real(self._maps)
+        return Prediction(self._card.labels, probabilities, partial(self._draw_heatmap, maps, opening))
 
-    def _draw_heatmap(self, maps: Int8Array, output: Output, opening: Opening | None) -> FloatArray:
+    def _real(self, output: tuple[int, Output]) -> FloatArray:
+        """An output in real numbers: a copy, which the next part leaves alone."""
+        index, card = output
+        quantized = self._interpreter.get_tensor(index)[0]
+        return np.asarray((quantized.astype(np.float32) - card.zero_point) * np.float32(card.scale), np.float32)
+
+    def _draw_heatmap(self, maps: FloatArray, opening: Opening | None) -> FloatArray:
         shape = self._card.input
-        evidence = softmax(_real(maps, output) / (HEATMAP_SOFTNESS * self._card.temperature))
-        heatmap = np.asarray(evidence[..., self._defective].sum(axis=-1), np.float32)
+        evidence = softmax(maps / np.float32(HEATMAP_SOFTNESS * self._softness))
+        heatmap = np.asarray(evidence[..., ~self._good].sum(axis=-1), np.float32)
         return heatmap if opening is None else lay_back(heatmap, opening, shape.height, shape.width, HEATMAP_CELLS)
+
+
+def add_up(maps: FloatArray, good: npt.NDArray[np.bool_], softness: float) -> FloatArray:
+    """What the evidence of all places comes to, as ``edge_qc.bundle.Outputs`` says.
+
+    Args:
+        maps: shape (rows, columns, classes), float32: the evidence for each class at each place.
+        good: shape (classes,): which classes are good.
+        softness: how much many weak signs count beside the loudest.
+
+    Returns:
+        The logits, shape (classes,), float32.
+    """
+    rows, columns, _ = maps.shape
+    loudest = maps.max(axis=(0, 1))
+    logits = loudest + softness * np.log(np.exp((maps - loudest) / np.float32(softness)).sum(axis=(0, 1)))
+    logits[good] -= softness * math.log(rows * columns)  # a mean instead of a sum
+    return np.asarray(logits, np.float32)
 
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Softmax over the last axis, float32."""
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float32)
-
-
-def _real(quantized: Int8Array, output: Output) -> FloatArray:
-    return (quantized.astype(np.float32) - np.float32(output.zero_point)) * np.float32(output.scale)
 
 
 def _load(bundle: Bundle, threads: int) -> Any:  # noqa: ANN401 - neither runtime has types
@@ -152,7 +180,8 @@ def _input_index(interpreter: Any, bundle: Bundle) -> int:  # noqa: ANN401
     return int(got["index"])
 
 
-def _output_index(details: Any, name: str, card: Output, bundle: Bundle) -> int:  # noqa: ANN401
+def _found(details: Any, name: str, card: Output, bundle: Bundle) -> tuple[int, Output]:  # noqa: ANN401
+    """The runtime's number of an output, and what the card says of it."""
     if card.index >= len(details):
         raise _differs(bundle, name, f"output {card.index}", f"{len(details)} outputs")
     got = details[card.index]
@@ -160,7 +189,7 @@ def _output_index(details: Any, name: str, card: Output, bundle: Bundle) -> int:
         shape = tuple(map(int, got["shape"]))
         raise _differs(bundle, name, f"{card.shape} int8, one a label", f"{shape} {got['dtype'].__name__}")
     _check_quantization(bundle, name, got, card.scale, card.zero_point)
-    return int(got["index"])
+    return int(got["index"]), card
 
 
 def _check_quantization(bundle: Bundle, name: str, got: Any, scale: float, zero_point: int) -> None:  # noqa: ANN401
