@@ -180,7 +180,7 @@ def _slit(rng: np.random.Generator, sheet: FloatArray, lit: FloatArray) -> None:
     depth = np.clip(0.25 + 0.75 * lit + 0.12 * _wave(rng, 24), 0, 0.95)
     for at in rng.uniform(0, _TURN, int(rng.integers(1, 4))):
         gap = np.cos(_ANGLE - np.float32(at))
-        depth = depth * (1 - 0.8 * (gap > np.cos(rng.uniform(0.02, 0.07))))
+        depth = depth * (1 - 0.4 * (gap > np.cos(rng.uniform(0.02, 0.07))))
     cover = _step(_RING, rows) * (1 - _step(_RING + width, rows, 2.0)) * depth
     sheet[rows] += cover * (25 - sheet[rows])
 
