@@ -21,6 +21,16 @@ def draw_ring(seed: int, side: int = 300) -> Pixels:
     return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def write_rings(folder: Path, classes: tuple[str, str], parts: int, side: int, hole: tuple[int, int, int, int]) -> None:
+    """So many rings: half of the first class, half of the second with a round spot (x, y, radius, grey level)."""
+    x, y, radius, level = hole
+    for seed in range(parts):
+        pixels = draw_ring(seed, side)
+        if seed % 2:
+            cv2.circle(pixels, (x, y), radius, level, -1)
+        write(folder / classes[seed % 2] / f"{seed:03d}.png", pixels)
+
+
 def turned(pixels: Pixels, degrees: float, *, mirrored: bool = False) -> Pixels:
     """A copy of a part's picture, as augmentation makes it."""
     side = pixels.shape[0]

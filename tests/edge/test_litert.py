@@ -1,6 +1,5 @@
 """What the classifier makes of a model's outputs, whichever of them the card names."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 from edge_qc.bundle import SHIPPED, Bundle, Card, Input, Output, Outputs
 from edge_qc.classify import litert
 from edge_qc.classify.litert import LiteRtClassifier, softmax
-from edge_qc.domain import Frame, Pixels
+from fakes import frame
 
 LOGITS = np.array([[40, -10]], np.int8)
 MAPS = np.full((1, 3, 3, 2), -60, np.int8)
@@ -66,18 +65,14 @@ def _classifier(
     return LiteRtClassifier(Bundle(SHIPPED, card, b""))
 
 
-def _frame(pixels: Pixels | None = None) -> Frame:
-    return Frame(np.zeros((32, 32), np.uint8) if pixels is None else pixels, 1, 0, datetime.now(UTC), "test")
-
-
 def test_logits_alone_are_read_and_there_is_no_heatmap(monkeypatch: pytest.MonkeyPatch) -> None:
-    prediction = _classifier(monkeypatch, [LOGITS], "logits").classify(_frame())
+    prediction = _classifier(monkeypatch, [LOGITS], "logits").classify(frame())
     assert prediction.probabilities == pytest.approx(softmax(np.array([4.0, -1.0]) / 2.0))
     assert prediction.heatmap is None
 
 
 def test_logits_beside_a_map_decide_and_the_map_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    prediction = _classifier(monkeypatch, [MAPS, LOGITS], "logits", "heatmap").classify(_frame())
+    prediction = _classifier(monkeypatch, [MAPS, LOGITS], "logits", "heatmap").classify(frame())
     assert prediction.probabilities == pytest.approx(softmax(np.array([4.0, -1.0]) / 2.0))
     assert prediction.heatmap is not None
     assert np.unravel_index(int(prediction.heatmap.argmax()), (3, 3)) == (1, 2)
@@ -85,7 +80,7 @@ def test_logits_beside_a_map_decide_and_the_map_is_shown(monkeypatch: pytest.Mon
 
 
 def test_a_map_alone_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    prediction = _classifier(monkeypatch, [MAPS], "heatmap", softness=1.5).classify(_frame())
+    prediction = _classifier(monkeypatch, [MAPS], "heatmap", softness=1.5).classify(frame())
     hole = 1.5 * np.log(8 * np.exp(-6 / 1.5) + np.exp(5 / 1.5))
     ok = 1.5 * np.log((8 * np.exp(-6 / 1.5) + 1) / 9)
     assert prediction.probabilities == pytest.approx(softmax(np.array([hole, ok]) / 2.0), abs=1e-5)

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import pytest
 
 from edge_qc_trainer.cli import main
-from ring_parts import draw_ring, write
+from ring_parts import write_rings
 
 RECIPE = """
 size: 64
@@ -27,38 +26,42 @@ augment: {draw_share: 0}
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 good parts and 30 whose bore is half closed, 64 x 64, and a file that is no picture."""
     folder = tmp_path_factory.mktemp("parts")
-    for seed in range(60):
-        pixels = draw_ring(seed, 64)
-        if seed % 2:
-            cv2.circle(pixels, (32, 32), 9, 255, -1)
-        write(folder / ("def_front" if seed % 2 else "ok_front") / f"{seed:03d}.png", pixels)
+    write_rings(folder, ("ok_front", "def_front"), 60, 64, (32, 32, 9, 255))
     (folder / "ok_front" / "broken.png").write_bytes(b"not a picture")
     return folder
 
 
 @pytest.fixture(scope="session")
-def run_folder(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def edge_qc_train() -> Callable[..., None]:
+    """Runs ``edge-qc-train`` with arguments."""
+
+    def run(*arguments: object) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["edge-qc-train", *map(str, arguments)])
+            main()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_folder(parts: Path, tmp_path_factory: pytest.TempPathFactory, edge_qc_train: Callable[..., None]) -> Path:
     """What ``fit`` writes for ``parts``."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "recipe.yaml").write_text(RECIPE)
     out = folder / "out"
-    argv = sys.argv
-    sys.argv = ["edge-qc-train", "fit", str(parts), "--out", str(out), "--recipe", str(folder / "recipe.yaml")]
-    try:
-        main()
-    finally:
-        sys.argv = argv
+    edge_qc_train("fit", parts, "--out", out, "--recipe", folder / "recipe.yaml")
     return out
 
 
 @pytest.fixture
-def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def run_command(
+    edge_qc_train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
     """Runs ``edge-qc-train`` with arguments: its exit status, and what it said on standard error."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["edge-qc-train", *map(str, arguments)])
         try:
-            main()
+            edge_qc_train(*arguments)
         except SystemExit as stop:
             return int(stop.code or 0), capsys.readouterr().err
         return 0, capsys.readouterr().err

@@ -1,10 +1,9 @@
 """A fit on round parts, from the pictures to the device: both see the very same ring."""
 
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -13,9 +12,8 @@ from edge_qc.classify.litert import LiteRtClassifier
 from edge_qc.domain import Frame
 from edge_qc_trainer import dataset
 from edge_qc_trainer.card import read_notes
-from edge_qc_trainer.cli import main
 from edge_qc_trainer.fit import import_keras, logits_of
-from ring_parts import draw_ring, write
+from ring_parts import write_rings
 
 RECIPE = """
 size: 96
@@ -28,11 +26,6 @@ unwrap: ring
 """
 
 
-def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["edge-qc-train", *map(str, arguments)])
-    main()
-
-
 LIKE = 0.9  # correlation; were the one given circles and the other not, it would be about 0.3
 
 
@@ -40,20 +33,15 @@ LIKE = 0.9  # correlation; were the one given circles and the other not, it woul
 def rings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine good rings and nine with a hole."""
     folder = tmp_path_factory.mktemp("rings")
-    for seed in range(18):
-        pixels = draw_ring(seed, 96)
-        if seed % 2:
-            cv2.circle(pixels, (48, 12), 4, 0, -1)
-        write(folder / "data" / ("def" if seed % 2 else "ok") / f"{seed:02d}.png", pixels)
+    write_rings(folder / "data", ("ok", "def"), 18, 96, (48, 12, 4, 0))
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder
 
 
 @pytest.fixture(scope="module")
-def run_folder(rings: Path) -> Path:
+def run_folder(rings: Path, edge_qc_train: Callable[..., None]) -> Path:
     """What ``fit`` made of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        _run(patch, "fit", rings / "data", "--recipe", rings / "recipe.yaml", "--out", rings / "out", "--no-groups")
+    edge_qc_train("fit", rings / "data", "--recipe", rings / "recipe.yaml", "--out", rings / "out", "--no-groups")
     return rings / "out"
 
 
@@ -76,17 +64,17 @@ def test_the_device_sees_what_the_network_was_fitted_to(run_folder: Path, rings:
     _agree(run_folder / "bundle", run_folder / "model.keras", rings)
 
 
-def test_and_so_it_does_after_convert(run_folder: Path, rings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_and_so_it_does_after_convert(run_folder: Path, rings: Path, edge_qc_train: Callable[..., None]) -> None:
     keras_file, again = run_folder / "model.keras", rings / "again"
-    _run(monkeypatch, "convert", keras_file, "--calibrate", rings / "data", "--out", again)
+    edge_qc_train("convert", keras_file, "--calibrate", rings / "data", "--out", again)
     _agree(again, keras_file, rings)
 
 
 def test_a_network_without_notes_is_converted_and_its_card_says_what_is_not_known(
-    run_folder: Path, rings: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, rings: Path, edge_qc_train: Callable[..., None]
 ) -> None:
     bare, out = rings / "bare.keras", rings / "bare"
     bare.write_bytes((run_folder / "model.keras").read_bytes())
-    _run(monkeypatch, "convert", bare, "--calibrate", rings / "data", "--out", out)
+    edge_qc_train("convert", bare, "--calibrate", rings / "data", "--out", out)
     assert "Not known: the network came without notes" in (out / "MODEL_CARD.md").read_text()
     assert load_bundle(out).card.input.unwrap == "none"
