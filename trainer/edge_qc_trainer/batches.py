@@ -18,6 +18,7 @@ from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import Flags, IntArray, normalisation_of
 from edge_qc_trainer.defects import draw_defects, on_a_part, on_a_ring
 from edge_qc_trainer.errors import DataError
+from edge_qc_trainer.glints import draw_glints
 
 Batch = tuple[FloatArray, FloatArray, FloatArray]
 FloatWeights = npt.NDArray[np.float64]
@@ -111,15 +112,18 @@ class Sampler:
 
     def _vary(self, place: int, free: float, rng: np.random.Generator) -> tuple[Pixels, int, FloatArray]:
         pixels, target, how = self._moved(place, rng), int(self.targets[place]), self.recipe.augment
+        if self.openings and rng.random() < how.glint_share:
+            pixels = draw_glints(pixels, rng)
         is_good = bool(self.good[target])
         side = self.recipe.map_side
         evidence = np.full((side, side), -1 if is_good else free, np.float32)
         # With one defective class, and only then, it is plain which class a drawn defect makes of a good part.
         if self.classes == 2 and rng.random() < (how.draw_share if is_good else how.draw_share / 2):
-            on = on_a_ring if self.openings else on_a_part
-            pixels, where = draw_defects(pixels, rng, on(self.recipe.size))
-            target = int(np.flatnonzero(~self.good)[0])
-            _note(evidence, where)
+            where_to = on_a_ring(pixels) if self.openings else on_a_part(self.recipe.size)
+            pixels, where = draw_defects(pixels, rng, where_to)
+            if where.any():
+                target = int(np.flatnonzero(~self.good)[0])
+                _note(evidence, where)
         return relight(pixels, rng, how), target, evidence
 
     def _moved(self, place: int, rng: np.random.Generator) -> Pixels:

@@ -38,6 +38,8 @@ class Augment(Section):
     """Largest shift of each axis, as a share of the picture's side."""
     cut_share: Share = 0.15
     """Unwrapped rings of pictures that are shifted, so that their borders cut a rim."""
+    glint_share: Share = 0.4
+    """Unwrapped rings that get a fan of fine lines along the radius, as a turned face reflects its lamp: no defect."""
     light_share: Share = 0.7
     """Pictures that get another gamma, gain and offset."""
     gamma: Annotated[float, Field(ge=0, le=1.5)] = 0.55
@@ -50,9 +52,9 @@ class Augment(Section):
     """Pictures that get a lamp from one side."""
     lamp: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Largest difference of the light between two opposite edges, as a share."""
-    blur_share: Share = 0.25
+    blur_share: Share = 0.4
     """Pictures that are blurred."""
-    blur_px: Annotated[float, Field(ge=0.4, le=10)] = 1.1
+    blur_px: Annotated[float, Field(ge=0.4, le=10)] = 1.4
     """Largest blur, standard deviation in pixels."""
     noise_share: Share = 0.15
     """Pictures that get noise."""

@@ -12,10 +12,18 @@ Place = Callable[[np.random.Generator], npt.NDArray[np.float64]]
 
 _SIDE = 300  # the sizes below are in pixels of a picture of this side
 _SHADOWS = 0.75  # share of the defects that are dark; the others are bright metal
+_SEEN, _LEAST, _TRIES = 15, 4, 8  # grey levels by which what is seen differs; so many pixels of it; times it is drawn
+
+_FROM_HUB_TO_RIM = 0.16, 0.92  # of a ring's height: where defects are drawn
+_AT_EDGES = 0.5  # share of a ring's defects that lie at an edge along it
+_OFF_THE_EDGE = 1.5  # and how far off: standard deviation
 
 
 def draw_defects(pixels: Pixels, rng: np.random.Generator, place: Place) -> tuple[Pixels, Pixels]:
     """A picture with one or two drawn defects, and where they lie.
+
+    What nobody could see, dark on dark, is drawn anew somewhere else: called defective, a picture that looks good would
+    teach that good ones are defective (one in eleven of those drawn on castings).
 
     Args:
         pixels: shape (size, size), uint8.
@@ -23,18 +31,28 @@ def draw_defects(pixels: Pixels, rng: np.random.Generator, place: Place) -> tupl
         place: gives a place on the part, (x, y) in pixels.
 
     Returns:
-        Shape (size, size), uint8, each: the picture, and 255 where a defect lies.
+        Shape (size, size), uint8, each: the picture, and 255 where a defect lies. If none can be seen anywhere, the
+        picture as it was, and 0 everywhere.
     """
-    drawn, where = pixels.astype(np.float32), np.zeros_like(pixels)
-    scale = pixels.shape[0] / _SIDE
+    drawn, where = pixels, np.zeros_like(pixels)
     for _ in range(rng.integers(1, 3)):
+        drawn, mask = _draw_one(drawn, rng, place)
+        where |= mask
+    return drawn, where
+
+
+def _draw_one(pixels: Pixels, rng: np.random.Generator, place: Place) -> tuple[Pixels, Pixels]:
+    """The picture with one defect more, and 255 where that lies."""
+    scale = pixels.shape[0] / _SIDE
+    for _ in range(_TRIES):
         mask = np.zeros_like(pixels)
         (_hole, _pores, _hole, _pores, _hole, _scratch)[rng.integers(6)](mask, rng, place, scale)
         cover = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 1.3)).astype(np.float32)
         level = rng.uniform(10, 80) if rng.random() < _SHADOWS else rng.uniform(225, 255)
-        drawn += (np.float32(level) - drawn) * cover * np.float32(rng.uniform(0.5, 1) / 255)
-        where |= mask
-    return np.clip(np.rint(drawn), 0, 255).astype(np.uint8), where
+        change = (np.float32(level) - pixels) * cover * np.float32(rng.uniform(0.5, 1) / 255)
+        if np.count_nonzero(np.abs(change) >= _SEEN) >= _LEAST * scale**2:
+            return np.clip(np.rint(pixels + change), 0, 255).astype(np.uint8), mask
+    return pixels, np.zeros_like(pixels)
 
 
 def on_a_part(size: int) -> Place:
@@ -47,12 +65,24 @@ def on_a_part(size: int) -> Place:
     return place
 
 
-def on_a_ring(size: int) -> Place:
-    """Places on an unwrapped ring (``edge_qc.unwrap``) of this side, from the hub to the rim."""
+def on_a_ring(sheet: Pixels) -> Place:
+    """Places on an unwrapped ring (``edge_qc.unwrap``), half of them at an edge along it: where parts chip.
+
+    Args:
+        sheet: shape (size, size), uint8: the ring; from the hub to the rim, in each of its two halves.
+    """
+    size, height = sheet.shape[0], sheet.shape[0] // 2
+    first, last = (round(share * height) for share in _FROM_HUB_TO_RIM)
 
     def place(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-        row = rng.uniform(0.16, 0.92) * (size // 2) + size // 2 * rng.integers(2)
-        return np.array([rng.uniform(0, size), row])
+        column, top = int(rng.integers(size)), height * int(rng.integers(2)) + first
+        if rng.random() < _AT_EDGES:
+            levels = sheet[top - 1 : top + last - first + 1, column].astype(np.float64)
+            steps = np.abs(levels[2:] - levels[:-2]) + 1e-3
+            row = rng.choice(last - first, p=steps / steps.sum()) + rng.normal(0, _OFF_THE_EDGE * size / _SIDE)
+        else:
+            row = rng.uniform(0, last - first)
+        return np.array([column, top + row])
 
     return place
 
