@@ -257,6 +257,10 @@ def write_bundle(path: Path, card: Card, model: bytes, readable_card: str) -> No
         card: becomes ``model.json``.
         model: becomes ``model.tflite``.
         readable_card: becomes ``MODEL_CARD.md``.
+
+    Raises:
+        BundleError: if something else than a bundle stands there.
+        OSError: if it cannot be written; then what stood there is as it was.
     """
     files = {
         MODEL_FILE: model,
@@ -264,13 +268,47 @@ def write_bundle(path: Path, card: Card, model: bytes, readable_card: str) -> No
         READABLE_CARD_FILE: readable_card.encode(),
     }
     files[SUMS_FILE] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
+    check_replaceable(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    for name, data in files.items():
-        with (draft / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    shutil.rmtree(path, ignore_errors=True)
-    draft.rename(path)
+    try:
+        draft.mkdir(parents=True)
+        for name, data in files.items():
+            with (draft / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        replace_folder(path, draft)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises ``BundleError`` if what stands at ``path`` is neither a bundle nor an empty folder."""
+    if path.exists() and not (path / SUMS_FILE).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise BundleError(
+            f"{path} is in use",
+            expected="a new folder, an empty one, or a bundle",
+            got="something else",
+            remedy="Give another folder",
+        )
+
+
+def replace_folder(path: Path, draft: Path) -> None:
+    """Lets a finished draft take the name ``path``; what stood there goes only when the draft stands in its place.
+
+    Raises:
+        OSError: if it cannot; then ``path`` is as it was.
+    """
+    if not path.exists():
+        draft.rename(path)
+        return
+    aside = draft.with_name(f"{draft.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    try:
+        draft.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

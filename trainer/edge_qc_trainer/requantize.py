@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_qc.bundle import write_bundle
+from edge_qc.bundle import check_replaceable, write_bundle
 from edge_qc_trainer import dataset
 from edge_qc_trainer.card import Notes, bundle_of, check_name, read_notes, readable_card, versions
 from edge_qc_trainer.convert import choose_calibration, quantize
@@ -46,10 +46,12 @@ def convert(
         Size of the model in bytes.
 
     Raises:
+        BundleError: if something else than a bundle stands at ``out``.
         DataError: if the network and the classes do not fit each other.
         ConversionError: if it cannot be quantized.
     """
     check_name(names.get("name", "model"), names.get("version", "1.0.0"))
+    check_replaceable(out)
     size, classes, softness = _shape_of(keras_file)
     files = dataset.find_files(dataset.train_and_test(calibrate)[0])
     noted = read_notes(keras_file)
