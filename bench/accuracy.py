@@ -83,10 +83,7 @@ def show_robustness(runs: dict[str, Figures]) -> None:
     controls = [run["control"] for run in runs.values()]
     table.add_row(
         "background only",
-        *(
-            f"{control['not_inspected']} of {run['pictures']} not inspected"
-            for control, run in zip(controls, runs.values(), strict=True)
-        ),
+        *(f"AUC {control['auc']:.2f}" if control["auc"] is not None else "cannot be judged" for control in controls),
     )
     Console(highlight=False, width=170).print(table)
 

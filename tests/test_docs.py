@@ -51,8 +51,10 @@ def test_a_device_command_runs(command: str, tmp_path: Path, broker: Mosquitto) 
 
 
 @pytest.mark.parametrize("command", _commands("edge-qc-train"))
-def test_a_trainer_command_is_understood(command: str, tmp_path: Path) -> None:
+def test_a_trainer_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsed, not run: a training takes minutes. tests/trainer runs each of them on small data."""
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
     name, *args = shlex.split(command)[1:]
     (tmp_path / "model.keras").touch()
     args = [str(tmp_path / "model.keras") if word.endswith(".keras") else word for word in args]

@@ -17,7 +17,7 @@ from edge_qc_trainer.convert import Quantized
 from edge_qc_trainer.evaluate import Judgement, inspector_of, judge
 from edge_qc_trainer.job import Progress
 from edge_qc_trainer.measure import judge_by_part
-from edge_qc_trainer.report_pictures import thumbnails
+from edge_qc_trainer.report_pictures import thumbnail
 from edge_qc_trainer.statistics import remake
 from fakes import frame, part
 from ring_parts import draw_ring, write
@@ -122,10 +122,8 @@ def test_evaluate_looks_for_copies_among_pictures_of_which_one_shows_no_part(dat
 
 def test_the_reports_heatmaps_lie_over_the_whole_pictures(data: Path, aligning: Bundle) -> None:
     judgements, _ = judge(aligning, dataset.find_files(data))
-    shown = thumbnails(judgements, 99)
-    assert _names([thumbnail.judgement for thumbnail in shown if thumbnail.overlay]) == _names(judgements) - {
-        "empty.png"
-    }
+    shown = [one for one in map(thumbnail, judgements) if one is not None and one.overlay]
+    assert _names([one.judgement for one in shown]) == _names(judgements) - {"empty.png"}
     heatmaps = [judgement.heatmap for judgement in judgements if judgement.heatmap is not None]
     assert all(heatmap.shape[1] > heatmap.shape[0] for heatmap in heatmaps)  # as wide as the belt is
 

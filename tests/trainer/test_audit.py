@@ -1,6 +1,7 @@
 """The audit: every fault that is planted in a clean set is found, and in a clean set none."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_one_class_alone_can_be_audited(tmp_path: Path) -> None:
 def test_three_classes_are_each_held_against_the_others(data: Path) -> None:
     for seed in range(50, 56):
         write(data / "crack" / f"{seed}.png", relit(draw_ring(seed), 1, 0.7))
-    assert "crack by low values" in finding(audit(data), "brightness alone").said
+    assert finding(audit(data), "brightness alone").said.startswith("Darker pictures are mostly crack: ")
 
 
 def test_a_folder_without_one_whole_picture_is_refused(tmp_path: Path) -> None:
@@ -196,6 +197,7 @@ def test_json_names_every_picture_that_was_found(data: Path, tmp_path: Path) -> 
     found: dict[str, Any] = json.loads((tmp_path / "found.json").read_text())
     assert (found["n"], found["parts"], found["labels"]) == (13, 12, ["defect", "ok"])
     assert [[Path(path).name for path in group] for group in found["groups"]] == [["000.png", "turned.png"]]
+    assert {row["fingerprint"] for row in found["sets"]} == {found["fingerprint"]}
     assert {one["name"] for one in found["confounds"]} == {"brightness", "contrast", "file size", "background"}
 
 
@@ -217,6 +219,20 @@ def test_the_page_shows_a_few_of_many_copies(data: Path, tmp_path: Path) -> None
     text = audit_page.page(audit(data), "edge-qc-train audit data")
     assert "20 pictures of ok" in text
     assert "and 13 more" in text
+
+
+def test_a_class_has_the_colour_and_the_dashes_of_its_role(data: Path) -> None:
+    text = audit_page.page(audit(data), "edge-qc-train audit data")
+    drawn = re.findall(r'stroke="(#\w+)" stroke-width="2" stroke-dasharray="([^"]*)"/></svg>(\w+)<', text)
+    assert {("#d55e00", "5 3", "defect"), ("#0072b2", "", "ok")} == set(drawn)
+
+
+def test_whoever_cannot_see_the_page_is_told(data: Path) -> None:
+    write(data / "ok" / "turned.png", turned(draw_ring(0), 33))
+    text = audit_page.page(audit(data), "edge-qc-train audit data")
+    assert re.findall("<img [^>]*alt=.[^>]+>", text)
+    assert 'alt=""' not in text
+    assert not re.findall("<th>|<svg (?!.*(aria-label|aria-hidden))", text)
 
 
 @settings(max_examples=25, deadline=None)

@@ -20,6 +20,8 @@ from edge_qc_trainer.crossval import deal_into_folds
 from edge_qc_trainer.fit import logits_of
 from edge_qc_trainer.job import Job
 from edge_qc_trainer.network import build
+from metrics_of_runs import run_beside
+from ring_parts import draw_ring, write
 
 GOOD = np.array([False, True])
 
@@ -94,13 +96,48 @@ def test_a_cross_validated_fit_judges_every_part_and_trains_on_all(
         "{size: 64, epochs: 1, steps_per_epoch: 4, batch: 8, layers: [[8, 5, 2], [8, 3, 2]]}"
     )
     out = tmp_path / "out"
-    options = ["--folds", "2", "--recipe", str(tmp_path / "r.yaml"), "--out", str(out)]
+    beside = tmp_path / "seed-1.json"
+    drawn = tmp_path / "drawn"
+    for seed in range(4):
+        write(drawn / ("ok_front", "def_front")[seed % 2] / f"{seed}.png", draw_ring(1000 + seed, 64))
+    beside.write_text(json.dumps(run_beside(parts, drawn, recipe_file=tmp_path / "r.yaml", folds=2, seed=1)))
+    options = [
+        "--distinct",
+        str(drawn),
+        "--folds",
+        "2",
+        "--recipe",
+        str(tmp_path / "r.yaml"),
+        "--out",
+        str(out),
+        "--beside",
+        str(beside),
+    ]
     monkeypatch.setattr(sys, "argv", ["edge-qc-train", "fit", str(parts), *options])
     main()
     card = load_bundle(out / "bundle").card
-    assert json.loads((out / "metrics.json").read_text())["n"] == 60
-    assert (card.data["train_pictures"], card.data["held_out_pictures"]) == (60, 0)
-    assert "By cross-validation" in (out / "bundle" / "MODEL_CARD.md").read_text()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["n"] == sum(fold["n"] for fold in metrics["folds"]) == 60
+    assert [fold["trained"]["pictures"] + fold["n"] for fold in metrics["folds"]] == [64, 64]
+    assert [(row["set"], row["trained"], row["judged"]) for row in metrics["data"][1:3]] == [
+        (parts.name, 30, 30),
+        ("drawn", 2, 0),
+    ]
+    assert [len(fold["history"]) for fold in metrics["folds"]] == [1, 1]
+    assert not any("history" in fold for fold in card.metrics["folds"])
+    assert metrics["seconds"]["fits"] > metrics["seconds"]["final"] > 0
+    assert [(row["seed"], row["this"]) for row in metrics["beside"]] == [(0, True), (1, False)]
+    assert (card.data["train_pictures"], card.data["held_out_pictures"]) == (64, 0)
+    readable = (out / "bundle" / "MODEL_CARD.md").read_text()
+    for text in (
+        "By cross-validation",
+        "The 4 pictures of drawn were trained on in every fold and never judged",
+        "| 0 (this model) |",
+        "| mean of 2 |",
+        "were not audited",
+        "SHA-256 of",
+    ):
+        assert text in readable, text
     assert {p.name for p in out.iterdir()} == {
         "bundle", "model.keras", "model.keras.json", "metrics.json", "report.html"
     }  # fmt: skip

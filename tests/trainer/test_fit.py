@@ -1,16 +1,19 @@
 """One tiny run: what it writes, and that the device runs it as Keras does."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edge_qc.bundle import load_bundle
 from edge_qc.classify.litert import LiteRtClassifier, softmax
 from edge_qc_trainer import dataset
 from edge_qc_trainer.evaluate import judge
 from edge_qc_trainer.fit import import_keras, logits_of
+from ring_parts import write_rings
 
 CONTRACT = {"n", "accuracy", "labels", "confusion_matrix", "per_class", "macro_avg", "weighted_avg", "errors"}
 CONTRACT |= {"escape", "overkill"}
@@ -90,10 +93,32 @@ def test_evaluate_writes_the_contracts_keys(
     found = json.loads((tmp_path / "found.json").read_text())
     assert (status, found["n"], len(found["unreadable"]), found["by_group"]["n"]) == (0, 60, 1, 60)
     assert set(found) >= CONTRACT
+    assert (
+        found["made"]["model_sha256"]
+        == hashlib.sha256((run_folder / "bundle" / "model.tflite").read_bytes()).hexdigest()
+    )
+    assert found["made"]["data"] == str(parts)
     assert set(found["per_class"]["ok_front"]) == {"precision", "recall", "f1", "support"}
     assert set(found["escape"]) == {"count", "of", "rate", "ci95"}
     assert found["by_group"]["escape_ppm"]["defect_rate"] == 0.1
     assert {row["n"] + row["not_inspected"] for row in found["robustness"]["conditions"]} == {60}
+
+
+def test_evaluate_says_first_that_the_pictures_were_trained_on(
+    run_folder: Path, parts: Path, edge_qc_train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    edge_qc_train("evaluate", parts, "--model", run_folder / "bundle", "--no-groups")
+    trained = json.loads((run_folder / "metrics.json").read_text())["data"]
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith(f"{sum(row['trained'] for row in trained)} of these very pictures were trained on")
+
+
+def test_evaluate_admits_that_it_does_not_know_other_pictures(
+    run_folder: Path, tmp_path: Path, edge_qc_train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rings(tmp_path, ("ok_front", "def_front"), 2, 64, (20, 20, 9, 255))
+    edge_qc_train("evaluate", tmp_path, "--model", run_folder / "bundle", "--no-groups")
+    assert capsys.readouterr().out.startswith("Whether parts of these pictures were trained on is not known here")
 
 
 def test_evaluate_refuses_folders_the_model_does_not_know(

@@ -12,6 +12,7 @@ from edge_qc_trainer.limits import notices
 from edge_qc_trainer.split import Split
 
 PLENTY = 400
+OTHERS = (Path("seed-1.json"), Path("seed-2.json"))
 
 
 def material(defective: int, good: int, held_out: int, shared: int = 0) -> Material:
@@ -23,16 +24,23 @@ def material(defective: int, good: int, held_out: int, shared: int = 0) -> Mater
     split = Split(np.arange(len(train)), np.array([], np.int64), np.arange(len(train), len(targets)))
     labels = ("def", "ok")
     files = tuple(LabelledFile(Path(f"{place}.png"), labels[target]) for place, target in enumerate(targets))
-    pixels = np.zeros((len(files), 1, 1), np.uint8)
+    # Light and detail, as the device's gate asks for.
+    pixels = np.tile(np.arange(0, 256, dtype=np.uint8).reshape(16, 16), (len(files), 1, 1))
     return Material(Dataset(files, pixels, labels, targets, ("",) * len(files), ()), groups, split)
 
 
-def said(material: Material, **job: Any) -> str:
-    return "\n".join(notices(Job(data=(Path("a"),), recipe=Recipe(), **job), material))
+NOTHING = "0 serious, 0 to note, 1 clean. Nothing serious was found."
+CLEAN = {"verdict": NOTHING, "findings": [{"level": "clean", "said": "No part bears two labels."}]}
 
 
-def test_plenty_of_even_parts_needs_no_words() -> None:
-    assert said(material(PLENTY, PLENTY, PLENTY)) == ""
+def said(
+    material: Material, audit: dict[str, Any] | None = CLEAN, beside: tuple[Path, ...] = OTHERS, **job: Any
+) -> str:
+    return "\n".join(notices(Job(data=(Path("a"),), recipe=Recipe(), beside=beside, **job), material, audit))
+
+
+def test_plenty_of_even_parts_needs_no_words_but_the_audits_verdict() -> None:
+    assert said(material(PLENTY, PLENTY, PLENTY)) == f"The audit of the pictures: {NOTHING}"
 
 
 def test_one_to_ten_says_what_training_does_about_it() -> None:
@@ -43,7 +51,7 @@ def test_one_to_ten_says_what_training_does_about_it() -> None:
 
 
 def test_two_to_one_is_no_imbalance_worth_a_word() -> None:
-    assert said(material(300, 600, PLENTY)) == ""
+    assert "Uneven" not in said(material(300, 600, PLENTY))
 
 
 def test_few_parts_to_train_on_are_counted() -> None:
@@ -53,8 +61,22 @@ def test_few_parts_to_train_on_are_counted() -> None:
 def test_few_parts_to_measure_on_say_how_wide_the_interval_is() -> None:
     # 0 of 9: the upper end of the exact interval is 1 - 0.025 ** (1 / 9), 33.6 %.
     text = said(material(60, 60, 9))
-    assert "9 defective parts are measured: were none of them judged wrongly, up to 33.63 %" in text
+    assert "9 defective and 9 good parts are measured: were none of them judged wrongly, up to 33.63 %" in text
+
+
+def test_parts_needed_are_given_for_both_ways_to_bound_a_rate() -> None:
+    text = said(material(60, 60, 9))
     assert "It takes 368 parts" in text
+    assert "(two-sided, 95 %), 299 by its one-sided bound" in text
+
+
+def test_where_one_kind_is_scarce_the_other_is_named_too() -> None:
+    scarce = material(PLENTY, PLENTY, PLENTY)
+    few_good = [*np.flatnonzero(scarce.dataset.targets[scarce.split.held_out] == 0).tolist(), PLENTY, PLENTY + 1]
+    held_out = scarce.split.held_out[few_good]
+    text = said(scarce.with_split(Split(scarce.split.train, scarce.split.validation, held_out)))
+    assert "400 defective and 2 good parts are measured" in text
+    assert "up to 0.92 % of all defective parts could still escape, and up to 84.19 % of all good ones" in text
 
 
 def test_test_pictures_of_trained_parts_are_counted_and_measured_all_the_same() -> None:
@@ -65,7 +87,23 @@ def test_test_pictures_of_trained_parts_are_counted_and_measured_all_the_same() 
 
 def test_in_cross_validation_no_part_is_shared() -> None:
     everything = material(PLENTY, PLENTY, 0)
-    assert said(everything, folds=5) == ""
+    assert "trained on too" not in said(everything, folds=5)
+
+
+def test_what_the_audit_found_serious_stands_first() -> None:
+    serious = {"level": "serious", "said": "Brightness alone tells def."}
+    audit = {"verdict": "1 serious, 0 to note, 1 clean.", "findings": [*CLEAN["findings"], serious]}
+    lines = said(material(12, 30, 9), audit=audit).splitlines()
+    assert lines[0] == "The audit of the pictures: 1 serious, 0 to note, 1 clean."
+    assert lines[1] == "Audit: Brightness alone tells def."
+
+
+def test_pictures_that_nobody_audited_are_admitted() -> None:
+    assert said(material(PLENTY, PLENTY, PLENTY), audit=None).startswith("The pictures were not audited")
+
+
+def test_one_training_admits_that_another_seed_may_differ() -> None:
+    assert "One training: another seed may differ" in said(material(PLENTY, PLENTY, PLENTY), beside=())
 
 
 def test_copies_that_were_not_looked_for_are_admitted() -> None:

@@ -23,23 +23,31 @@ def scored(label: str, score: float, thresholds: Thresholds | None = None) -> Ju
     return draft.decided_anew(LABELS, OK, thresholds or Thresholds())
 
 
-def test_every_decision_that_quantization_flips_is_named_with_both_logits() -> None:
+def test_every_decision_that_quantization_flips_is_named_with_both_scores() -> None:
     int8 = [scored("def", 0.4), scored("def", 0.9), scored("ok", 0.1)]
     in_float = [scored("def", 0.6), scored("def", 0.8), scored("ok", 0.2)]
     found = flips(int8, in_float, LABELS, OK)
     assert (found["n"], found["flipped"]) == (3, 1)
     flip = found["flips"][0]
     assert (flip["path"], flip["float_verdict"], flip["int8_verdict"]) == ("def-0.4", "reject", "ok")
-    assert flip["float_logits"] == pytest.approx([np.log(0.6), np.log(0.4)], abs=1e-3)
-    assert flip["int8_logits"] == pytest.approx([np.log(0.4), np.log(0.6)], abs=1e-3)
+    assert (flip["float_score"], flip["int8_score"]) == pytest.approx((0.6, 0.4))
     assert found["largest_score_distance"] == pytest.approx(0.2)
     assert (found["float"]["accuracy"], found["float"]["escape"]["count"]) == (1.0, 0)
+
+
+def test_a_flip_says_what_became_of_the_picture() -> None:
+    in_float, int8 = [scored("def", 0.6), scored("ok", 0.6)], [scored("def", 0.4), scored("ok", 0.4)]
+    found = flips(int8, in_float, LABELS, OK)
+    assert [flip["became"] for flip in found["flips"]] == ["wrong", "right"]
+    assert (found["became_wrong"], found["became_right"]) == (1, 1)
 
 
 def test_a_class_that_flips_under_the_same_verdict_is_a_flip() -> None:
     unsure = Thresholds(ok_below=0.3, reject_from=0.7)
     found = flips([scored("def", 0.45, unsure)], [scored("def", 0.55, unsure)], LABELS, OK)
     assert (found["flipped"], found["flips"][0]["float_verdict"]) == (1, "unsure")
+    # From the class `def` to `ok` it became wrong, though neither verdict is.
+    assert (found["became_wrong"], found["became_right"]) == (1, 0)
 
 
 def test_what_was_not_inspected_is_not_compared() -> None:

@@ -15,6 +15,13 @@ def judged(label: str, outcome: str, score: float | None, predicted: str | None)
     return Judgement(Path(f"{label}-{score}.png"), label, Outcome(outcome), predicted, score, "reason")
 
 
+def copies(defective: int, wrong: int) -> tuple[list[Judgement], np.ndarray]:
+    """Defective parts in twenty pictures each, of which some escape in all; and the part of each picture."""
+    escaped, caught = judged("def", "ok", 0.1, "ok"), judged("def", "reject", 0.9, "def")
+    pictures = [escaped if part < wrong else caught for part in range(defective) for _ in range(20)]
+    return pictures, np.repeat(np.arange(defective), 20)
+
+
 EIGHT = [
     judged("def", "reject", 0.9, "def"),
     judged("def", "reject", 0.8, "def"),
@@ -92,33 +99,65 @@ def test_a_part_escapes_by_the_share_of_its_pictures() -> None:
     assert (found["overkill"]["count"], found["overkill"]["of"]) == (0.5, 3)
 
 
+def test_parts_that_escape_are_counted_whole_too() -> None:
+    # Three defective parts of two pictures: one escapes in both, one in one of them, one in none.
+    verdicts = ["ok", "ok", "ok", "reject", "reject", "reject"]
+    judgements = [judged("def", verdict, 0.5, "def") for verdict in verdicts]
+    found = by_group(judgements, np.repeat([4, 7, 9], 2), ("ok",))
+    assert found["escaped_parts"] == {"of": 3, "any": 2, "most": 1, "all": 1}
+    assert found["overkill_parts"] == {"of": 0, "any": 0, "most": 0, "all": 0}
+
+
 def test_ppm_is_of_what_is_shipped_by_part() -> None:
     found = by_group(EIGHT, np.array([0, 0, 0, 0, 1, 2, 3, 3]), ("ok",), defect_rate=0.1)["escape_ppm"]
     # A quarter of the defective tenth; of the good rest two of three parts (one is rejected, or unsure).
     assert found["ppm"] == pytest.approx(1e6 * 0.1 * 0.25 / (0.1 * 0.25 + 0.9 * 2 / 3))
     assert found["ci95"][0] <= found["ppm"] <= found["ci95"][1]
+    assert [row["defect_rate"] for row in found["at"]] == [0.001, 0.005, 0.01, 0.02, 0.05]
+    assert [row["ppm"] for row in found["at"]] == sorted(row["ppm"] for row in found["at"])
 
 
 def test_the_bootstrap_by_part_is_wider_than_by_picture_alone() -> None:
-    # Ten parts of twenty pictures, each wholly right or wholly wrong: ten trials, not two hundred.
-    copies = [judged("def", "ok" if part < 3 else "reject", 0.1, "ok" if part < 3 else "def") for part in range(10)]
-    many = [copy for copy in copies for _ in range(20)]
-    found = by_group([*many, EIGHT[4]], np.array([*np.repeat(np.arange(10), 20), 10]), ("ok",))
+    # Forty parts of twenty pictures, each wholly right or wholly wrong: forty trials, not eight hundred.
+    many, parts = copies(defective=40, wrong=12)
+    found = by_group(many, parts, ("ok",))
     drawn, exact = found["bootstrap"]["by_picture"]["escape"], figures(many, ("def", "ok"), ("ok",))["escape"]["ci95"]
     assert drawn[1] - drawn[0] > 2 * (exact[1] - exact[0])
 
 
+@pytest.mark.parametrize(("defective", "wrong"), [(29, 12), (40, 4), (40, 0)])
+def test_the_bootstrap_says_nothing_where_too_few_parts_or_events_could_be_drawn(defective: int, wrong: int) -> None:
+    drawn = by_group(*copies(defective, wrong), ("ok",))["bootstrap"]
+    assert drawn["escape"] is drawn["by_picture"]["escape"] is drawn["escape_ppm"] is None
+
+
 def test_the_bootstrap_of_one_class_has_no_figure_of_the_other() -> None:
-    found = by_group(EIGHT[:4], np.arange(4), ("ok",))
+    found = by_group(*copies(defective=40, wrong=12), ("ok",))
     assert found["bootstrap"]["overkill"] is found["bootstrap"]["escape_ppm"] is None
     assert found["bootstrap"]["escape"] is not None
     assert found["escape_ppm"]["ppm"] is found["escape_ppm"]["ci95"] is None
+    assert found["escape_ppm"]["at"] == []
+
+
+def test_parts_right_in_most_pictures_have_both_intervals() -> None:
+    found = by_group(*copies(defective=40, wrong=12), ("ok",))["right_in_most"]
+    assert (found["count"], found["of"]) == (28, 40)
+    assert found["bootstrap"][0] < 28 / 40 < found["bootstrap"][1]
+    assert found["ci95"][0] < 28 / 40 < found["ci95"][1]
 
 
 def test_parts_that_were_not_inspected_are_left_out() -> None:
     dark = judged("ok", "not_inspected", None, None)
     assert by_group([*EIGHT, dark], np.arange(9), ("ok",))["n"] == 8
-    assert by_group([dark], np.arange(1), ("ok",))["n"] == 0
+    nothing = by_group([dark], np.arange(1), ("ok",))
+    assert (nothing["n"], nothing["mean_accuracy"], nothing["escape"]["of"], nothing["wrong"]) == (0, None, 0, [])
+
+
+def test_a_wrong_part_is_shown_by_its_worst_picture_and_every_verdict() -> None:
+    found = by_group(EIGHT, np.array([3, 3, 3, 3, 5, 5, 6, 6]), ("ok",))["wrong"]
+    assert [(row["part"], row["wrong"], row["pictures"]) for row in found] == [(6, 1, 2), (3, 1, 4)]
+    assert [row["example"] for row in found] == ["ok-0.75.png", "def-0.2.png"]
+    assert found[1]["judged"] == {"reject": 3, "ok": 1}
 
 
 def test_calibration_error_is_the_distance_between_score_and_frequency() -> None:

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_qc.bundle import load_bundle
+from edge_qc.bundle import SHIPPED, load_bundle
 from edge_qc.domain import Outcome, Pixels
 from edge_qc_trainer import dataset
-from edge_qc_trainer.evaluate import Judgement
+from edge_qc_trainer.dataset import LabelledFile
+from edge_qc_trainer.evaluate import BackgroundJudge, Judgement
 from edge_qc_trainer.robustness import CLEAN, CONDITIONS, CONTROL, judge_varied, mask_part, table
 from ring_parts import draw_ring
 
@@ -108,6 +109,47 @@ def test_what_is_not_inspected_counts_as_a_loss() -> None:
     dark = [judged("def", "def"), judged("def", None), judged("ok", "ok"), judged("ok", "ok")]
     rows = table({CLEAN: clean, "night": dark}, np.arange(4), ("def", "ok"), ("ok",))["conditions"]
     assert [(row["not_inspected"], row["change"]) for row in rows] == [(0, 0), (1, -25)]
+
+
+def test_a_condition_says_what_it_made_wrong_what_right_and_what_it_cost_by_part() -> None:
+    clean = [judged("def", "def"), judged("def", "ok"), judged("ok", "ok"), judged("ok", "ok")]
+    foggy = [judged("def", "ok"), judged("def", "def"), judged("ok", "def"), judged("ok", "ok")]
+    # One part in three pictures, another in one: by part, (1/3 + 1) / 2 are right instead of (2/3 + 1) / 2.
+    found = table({CLEAN: clean, "fog": foggy, "haze": clean}, np.array([0, 0, 0, 1]), ("def", "ok"), ("ok",))
+    row = found["conditions"][1]
+    assert (row["newly_wrong"], row["newly_right"], row["change"]) == (2, 1, -25)
+    assert row["change_by_part"] == pytest.approx(-100 / 6)
+    assert (found["worse_than_half_a_point"], found["compared"]) == (1, 2)
+    assert found["worst"] == {"condition": "fog", "change": -25}
+    assert found["pictures_by_class"] == {"def": {"pictures": 2, "parts": 1}, "ok": {"pictures": 2, "parts": 2}}
+
+
+def test_where_no_condition_costs_anything_none_is_the_worst() -> None:
+    clean = [judged("def", "def"), judged("ok", "ok")]
+    assert table({CLEAN: clean, "fog": clean}, np.arange(2), ("def", "ok"), ("ok",))["worst"] is None
+
+
+def test_a_control_without_a_part_to_mask_has_no_figures() -> None:
+    clean = [judged("def", "def"), judged("ok", "ok")]
+    control = table({CLEAN: clean, CONTROL: [judged("def", None)] * 2}, np.arange(2), ("def", "ok"), ("ok",))["control"]
+    assert (control["possible"], control["n"], control["accuracy"], control["change"]) == (False, 0, None, None)
+
+
+def test_the_control_of_an_unwrapped_part_is_unwrapped_around_the_opening_that_was_there() -> None:
+    bundle = load_bundle(SHIPPED)
+    assert bundle.card.input.unwrap == "ring"
+    judge = BackgroundJudge(bundle, mask_part)
+    one, other = (judge(LabelledFile(Path("a"), "ok_front"), draw_ring(seed)) for seed in (1, 2))
+    assert one.outcome is not Outcome.NOT_INSPECTED
+    # The same light outside and another part within: nothing of the part is judged.
+    assert one.score == other.score
+
+
+def test_a_control_needs_a_part_in_the_picture() -> None:
+    judge = BackgroundJudge(load_bundle(SHIPPED), mask_part)
+    assert (
+        judge(LabelledFile(Path("a"), "ok_front"), np.full((300, 300), 90, np.uint8)).outcome is Outcome.NOT_INSPECTED
+    )
 
 
 def test_every_picture_is_judged_under_every_condition(run_folder: Path, parts: Path) -> None:

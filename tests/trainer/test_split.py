@@ -43,6 +43,12 @@ def test_a_given_test_set_is_held_out_as_it_is() -> None:
     assert np.array_equal(sets.held_out, fixed)
 
 
+def test_a_part_of_the_given_test_set_does_not_choose_the_epoch() -> None:
+    fixed = np.flatnonzero(GROUPS < 20)[::2]
+    sets = split_by_group(TARGETS, GROUPS, fixed, held_out=0.15, validation=0.15, seed=0)
+    assert not set(GROUPS[sets.validation]) & set(GROUPS[fixed])
+
+
 def test_a_class_with_one_part_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DataError, match="Photograph more parts"):
         split_by_group(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2]), NOTHING, held_out=0.2, validation=0.2, seed=0)

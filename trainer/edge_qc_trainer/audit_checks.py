@@ -262,10 +262,16 @@ def _of_class(label: str, sizes: Sequence[int]) -> str:
 
 _MEANING = {
     "brightness": "how bright a picture is",
-    "contrast": "how much its grey levels vary",
+    "contrast": "how much a picture's grey levels vary",
     "file size": "how many bytes the file has",
-    "picture size": "how many pixels it has",
-    "background": "the corners, where no part is",
+    "picture size": "how many pixels a picture has",
+    "background": "how the corners look, where no part is,",
+}
+_ORDER = {  # what has the lower values, and what the higher
+    "brightness": ("Darker pictures", "Brighter pictures"),
+    "contrast": ("Pictures of less contrast", "Pictures of more contrast"),
+    "file size": ("Smaller files", "Larger files"),
+    "picture size": ("Smaller pictures", "Larger pictures"),
 }
 _REMEDY = {
     "brightness": "Photograph both classes in the same session, mixed. The device evens out brightness of the whole "
@@ -284,28 +290,39 @@ def _gives_away(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.confounds:
         yield Finding("what gives the class away", "note", 0, "There is one class only: nothing to tell apart.")
     for confound in evidence.confounds:
-        low, high = confound.ci95
-        figures = (
-            f"AUC {confound.auc_parts:.2f} by part (95 % {low:.2f} to {high:.2f}, {confound.parts[0]} and "
-            f"{confound.parts[1]} parts), {confound.auc_pictures:.2f} by picture"
-        )
         name = f"{confound.name} alone"
         telling = max(confound.auc_parts, confound.auc_pictures) >= _GIVES_AWAY
         if not telling:
-            yield Finding(name, "clean", 0, f"{name.capitalize()} does not tell the classes apart: {figures}.")
+            said = f"{name.capitalize()} does not tell the classes apart: it {_ranks(confound)}."
+            yield Finding(name, "clean", 0, said)
             continue
-        sure = confound.auc_parts >= _GIVES_AWAY and low > 0.5
-        how = "" if confound.folds else " by low values" if confound.lower else " by high values"
+        sure = confound.auc_parts >= _GIVES_AWAY and confound.ci95[0] > 0.5
+        if confound.folds:
+            said = f"{name.capitalize()} tells {confound.label}: it {_ranks(confound)}."
+        else:
+            which = _ORDER[confound.name][not confound.lower]
+            said = f"{which} are mostly {confound.label}: {name} {_ranks(confound)}."
         yield Finding(
             name,
             "serious" if sure else "note",
             1,
-            f"{name.capitalize()} tells {confound.label}{how}: {figures}.",
+            said,
             f"Here {_MEANING[confound.name]} goes with the class. A network may learn that and not the defect, and "
             "nothing in this set can show it: test pictures taken the same way have it too."
             + ("" if sure else " By part it is not sure: few parts may be behind it."),
             _REMEDY[confound.name],
         )
+
+
+def _ranks(confound: Confound) -> str:
+    """The AUC in words; a half of all pairs is a guess."""
+    low, high = confound.ci95
+    side = "below" if confound.lower else "above"
+    return (
+        f"ranks a part of {confound.label} {side} one of another class in {100 * confound.auc_parts:.0f} % of pairs "
+        f"(95 % {100 * low:.0f} to {100 * high:.0f} %, {confound.parts[0]:,} and {confound.parts[1]:,} parts), by "
+        f"picture in {100 * confound.auc_pictures:.0f} %"
+    )
 
 
 def _where(pictures: Sequence[Picture], evidence: Evidence) -> str:

@@ -1,33 +1,38 @@
 """The audit for people and programs: a table in the terminal, JSON, and one page that needs nothing beside it."""
 
-import base64
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import cycle
 from typing import Any
 
-import cv2
 import numpy as np
 
-from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
 from edge_qc_trainer.audit import Audit
 from edge_qc_trainer.audit_checks import Finding, Item
+from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.confounds import Confound
+from edge_qc_trainer.dataset import GOOD_PREFIXES
 from edge_qc_trainer.report import render
+from edge_qc_trainer.report_pictures import data_uri, shrunk
+from edge_qc_trainer.report_plots import DEFECTIVE, GOOD
 
 _ITEMS, _SHOWN = 12, 7  # of a finding, and thumbnails of each: the JSON has them all
 _THUMBNAIL_PX, _QUALITY = 112, 72
 _BINS, _WIDE, _HIGH = 32, 320, 84
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222")  # Okabe and Ito
+# By role, as in the report; further classes of either in further colours of Okabe and Ito.
+_GOOD, _DEFECTIVE = (GOOD, "#56b4e9", "#009e73"), (DEFECTIVE, "#e69f00", "#cc79a7", "#222222")
 _UNITS = {
     "brightness": "grey levels",
     "contrast": "grey levels",
     "file size": "bytes",
     "picture size": "pixels",
-    "background": "(score)",
+    "background": "score of a small classifier",
 }
 _STYLES = {"serious": "bold red", "note": "yellow", "clean": "green"}
 
@@ -43,9 +48,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How a confound is spread in each class: the lines of an SVG of 320 x 84, and the ends of its axis."""
+    """How a confound is spread in each class: the lines of an SVG of 320 x 84, each with its dashes; and its axis."""
 
-    lines: tuple[tuple[str, str, str], ...]
+    lines: tuple[tuple[str, str, str, str], ...]
+    title: str
     low: str
     high: str
 
@@ -53,11 +59,12 @@ class Histogram:
 def print_table(audit: Audit) -> None:
     """The verdicts on standard output, and what to do about each."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("check", "level", "what was found", show_lines=True)
     for finding in audit.findings:
-        what = finding.said + (f"\n[dim]{finding.remedy}[/dim]" if finding.remedy else "")
+        what = escape(finding.said) + (f"\n[dim]{escape(finding.remedy)}[/dim]" if finding.remedy else "")
         table.add_row(finding.check, f"[{_STYLES[finding.level]}]{finding.level}", what)
     console = Console()
     console.print(table)
@@ -85,6 +92,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "fingerprint": audit.fingerprint,
         "threshold": audit.threshold,
         "seconds": round(audit.seconds, 1),
+        "verdict": verdict(audit),
         "serious": audit.count("serious"),
         "sets": sets_of(audit),
         "findings": [_finding_json(finding) for finding in audit.findings],
@@ -112,11 +120,12 @@ def _confound_json(confound: Confound) -> dict[str, Any]:
 
 
 def sets_of(audit: Audit) -> list[dict[str, Any]]:
-    """Pictures and parts of each class in each set."""
+    """Pictures and parts of each class in each set, and the fingerprint of the set, as ``fit`` makes it."""
     rows = []
     for source, one in enumerate(audit.evidence.sets):
         members = [place for place, p in enumerate(audit.evidence.pictures) if p.file.source == source]
         labels = [audit.evidence.pictures[place].file.label for place in members]
+        hashes = sorted(audit.evidence.pictures[place].file_hash for place in members)
         parts = {(label, int(audit.evidence.groups[place])) for label, place in zip(labels, members, strict=True)}
         pictures, of_parts = Counter(labels), Counter(label for label, _ in parts)
         broken = Counter(b.file.label for b in audit.evidence.broken if b.file.source == source)
@@ -128,6 +137,7 @@ def sets_of(audit: Audit) -> list[dict[str, Any]]:
                 "pictures": pictures[label],
                 "parts": of_parts[label],
                 "broken": broken[label],
+                "fingerprint": hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
             }
             for label in sorted({file.label for file in one.files})
         ]
@@ -142,7 +152,7 @@ def page(audit: Audit, command: str) -> str:
         command: as it was typed.
     """
     evidence = audit.evidence
-    colours = {label: _COLOURS[place % len(_COLOURS)] for place, label in enumerate(audit.labels)}
+    colours = _colours(audit.labels)
     return render(
         "audit.html.j2",
         audit=audit,
@@ -151,13 +161,19 @@ def page(audit: Audit, command: str) -> str:
         sets=sets_of(audit),
         parts=len(np.unique(evidence.groups)),
         shown={finding.check: [_shown(item) for item in finding.items[:_ITEMS]] for finding in audit.findings},
+        fit_threshold=Recipe().group_threshold,
         histograms={f"{c.name} alone": _histogram(c, audit, colours) for c in evidence.confounds},
         averages=_averages(audit),
-        colours=colours,
         command=command,
         version=version("edge-qc"),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _colours(labels: Sequence[str]) -> dict[str, str]:
+    """A colour for each class, by whether its name says that it is good."""
+    good, defective = cycle(_GOOD), cycle(_DEFECTIVE)
+    return {label: next(good if label.lower().startswith(GOOD_PREFIXES) else defective) for label in labels}
 
 
 def _title(audit: Audit) -> str:
@@ -169,18 +185,11 @@ def _shown(item: Item) -> Shown:
     thumbnails = []
     for path in item.paths[:_SHOWN]:
         try:
-            thumbnails.append((_thumbnail(read_picture(path)), f"{path.parent.name}/{path.name}"))
+            picture = data_uri(shrunk(read_picture(path), _THUMBNAIL_PX), _QUALITY)
         except (PictureError, OSError):
-            thumbnails.append(("", f"{path.parent.name}/{path.name}"))
+            picture = ""
+        thumbnails.append((picture, f"{path.parent.name}/{path.name}"))
     return Shown(item.caption, tuple(thumbnails), max(0, len(item.paths) - _SHOWN))
-
-
-def _thumbnail(pixels: Pixels) -> str:
-    scale = _THUMBNAIL_PX / max(pixels.shape)
-    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
 def _averages(audit: Audit) -> list[tuple[str, str]]:
@@ -194,7 +203,7 @@ def _averages(audit: Audit) -> list[tuple[str, str]]:
             _, part, copies = np.unique(audit.evidence.groups[of_class], return_inverse=True, return_counts=True)
             small = np.stack([audit.evidence.pictures[place].small for place in of_class])
             mean = np.average(small, axis=0, weights=1 / copies[part])
-            found.append((label, _thumbnail(np.asarray(np.rint(mean), np.uint8))))
+            found.append((label, data_uri(np.asarray(np.rint(mean), np.uint8), _QUALITY)))
     return found
 
 
@@ -209,9 +218,10 @@ def _histogram(confound: Confound, audit: Audit, colours: dict[str, str]) -> His
         if len(values):
             counted[label] = np.histogram(values, _BINS, (low, high if high > low else low + 1))[0] / len(values)
     top = max(float(shares.max()) for shares in counted.values())
-    lines = tuple((label, colours[label], _steps(shares / top)) for label, shares in counted.items())
+    dashes = {label: "" if colours[label] in _GOOD else "5 3" for label in counted}
+    lines = tuple((label, colours[label], dashes[label], _steps(shares / top)) for label, shares in counted.items())
     low_text, high_text = (f"{end:,.0f}" if high >= 1000 else f"{end:.3g}" for end in (low, high))
-    return Histogram(lines, low_text, f"{high_text} {_UNITS[confound.name]}")
+    return Histogram(lines, f"{confound.name}, {_UNITS[confound.name]}", low_text, high_text)
 
 
 def _steps(heights: np.ndarray) -> str:

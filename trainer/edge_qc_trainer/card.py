@@ -1,6 +1,9 @@
 """What a model says of itself: notes beside the ``.keras`` file, the bundle's card, and the card for people."""
 
+import hashlib
 import platform
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+import edge_qc
+import edge_qc_trainer
 from edge_qc.align import Align
 from edge_qc.bundle import Bundle, Card, Statistics, Thresholds
 from edge_qc.preprocess import Fit, Normalisation
@@ -82,16 +87,44 @@ def read_notes(keras_file: Path) -> Notes | None:
 
 
 def versions() -> dict[str, str]:
-    """What made the model: libraries, backend, date (UTC)."""
+    """What made the model: libraries, backend, the machine, the sources of trainer and device, date (UTC)."""
     import keras
 
     made_with = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    made_with |= {"platform": f"{platform.system()} {platform.machine()}", "cpu": _processor(), "code": _code()}
     for name in ("edge-qc", "keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless", "scikit-learn"):
         try:
             made_with[name] = version(name)
         except PackageNotFoundError:
             continue
     return {**made_with, "date": datetime.now(UTC).date().isoformat()}
+
+
+def _processor() -> str:
+    """As Linux names it, else what Python knows."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _code() -> str:
+    """Twelve digits of the SHA-256 over the sources of trainer and device: the same sources give the same ones."""
+    digest = hashlib.sha256()
+    for package in (edge_qc, edge_qc_trainer):
+        for file in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def made_of(bundle: Bundle) -> Figures:
+    """What ties figures to a model: its ``model`` id, the ``model_sha256`` of its file, and when (``at``, UTC)."""
+    return {
+        "model": bundle.card.id,
+        "model_sha256": hashlib.sha256(bundle.model).hexdigest(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def bundle_of(quantized: Quantized, notes: Notes, metrics: Figures, path: Path) -> Bundle:
@@ -120,7 +153,7 @@ def bundle_of(quantized: Quantized, notes: Notes, metrics: Figures, path: Path) 
     return Bundle(path, card, quantized.model)
 
 
-def readable_card(bundle: Bundle, notes: Notes, metrics: Figures, measured: str) -> str:
+def readable_card(bundle: Bundle, notes: Notes, metrics: Figures, measured: str, notices: Sequence[str] = ()) -> str:
     """``MODEL_CARD.md``.
 
     Args:
@@ -128,6 +161,7 @@ def readable_card(bundle: Bundle, notes: Notes, metrics: Figures, measured: str)
         notes: of its run.
         metrics: the figures; empty where nothing was measured.
         measured: a sentence that says what they were measured on.
+        notices: sentences that say what the figures cannot say.
     """
     card = bundle.card
     return render(
@@ -140,6 +174,8 @@ def readable_card(bundle: Bundle, notes: Notes, metrics: Figures, measured: str)
         data=notes.data,
         licence_note=notes.licence_note,
         measured=measured,
+        notices=notices,
+        model_sha256=made_of(bundle)["model_sha256"],
         metrics=metrics,
         thresholds=card.thresholds,
         command=notes.command,

@@ -14,6 +14,7 @@ import click
 
 from edge_qc.errors import BundleError, ConfigError, EdgeQcError
 from edge_qc_trainer.errors import BackendError, DataError
+from edge_qc_trainer.output import Finite, OutputFile, explained, write_whole
 
 if TYPE_CHECKING:
     from edge_qc_trainer.job import Progress
@@ -41,7 +42,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed. pip install 'edge-qc[train]'")
         sys.exit(_WRONG)
-    except (EdgeQcError, OSError) as error:
+    except OSError as error:
+        _say(str(explained(error)))
+        sys.exit(_FAULT)
+    except EdgeQcError as error:
         _say(str(error))
         sys.exit(_WRONG if isinstance(error, DataError | BackendError | ConfigError | BundleError) else _FAULT)
 
@@ -54,7 +58,7 @@ def _say(text: str) -> None:
 @click.argument("out", type=_FOLDER)
 @click.option("--parts", type=click.IntRange(1, 1_000_000), required=True, help="Parts to draw.")
 @click.option("--seed", type=click.IntRange(0), default=0)
-@click.option("--defect-rate", type=click.FloatRange(0, 1), default=0.5, help="Share of defective parts.")
+@click.option("--defect-rate", type=Finite(0, 1), default=0.5, help="Share of defective parts.")
 @click.option("--ok-label", default="ok_front", help="Folder of the good parts.")
 @click.option("--defect-label", default="def_front", help="Folder of the defective parts.")
 def simulate(out: Path, parts: int, seed: int, defect_rate: float, ok_label: str, defect_label: str) -> None:
@@ -67,8 +71,8 @@ def simulate(out: Path, parts: int, seed: int, defect_rate: float, ok_label: str
 
 def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say what the decision thresholds are chosen for."""
-    cost = click.FloatRange(0, min_open=True)
-    rate = click.FloatRange(0, 1, min_open=True, max_open=True)
+    cost = Finite(0, min_open=True)
+    rate = Finite(0, 1, min_open=True, max_open=True)
     for option in (
         click.option("--defect-rate", type=rate, default=0.02, help="Share of defective parts that come in."),
         click.option("--cost-unsure", type=cost, help="Of a part to look at. [default: none is left unsure]"),
@@ -99,6 +103,7 @@ def _policy_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--threads", type=click.IntRange(1, 64), default=1, help="Threads that prepare pictures.")
 @click.option("--robustness/--no-robustness", default=True, help="Measure under other light and optics too.")
 @click.option("--audit", type=_FOLDER, help="The JSON of edge-qc-train audit, whose findings go into the report.")
+@click.option("--beside", multiple=True, type=_FOLDER, help="metrics.json of the same run with another seed.")
 @click.option("--restart", is_flag=True, help="Begin anew where the same command was stopped before.")
 @_policy_options
 def fit(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -120,6 +125,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     threads: int,
     robustness: bool,  # noqa: FBT001
     audit: Path | None,
+    beside: tuple[Path, ...],
     restart: bool,  # noqa: FBT001
     max_escape_rate: float | None,
     cost_escape: float | None,
@@ -160,6 +166,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
         policy=Policy(max_escape_rate, cost_escape, cost_overkill, cost_unsure, defect_rate),
         robustness=robustness,
         audit=audit,
+        beside=beside,
     )
     if licence_note is not None:
         job = replace(job, licence_note=_text_or_file(licence_note))
@@ -172,10 +179,10 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
 @cli.command()
 @click.argument("data", type=_FOLDER)
 @click.option("--model", type=_FOLDER, help="A bundle. [default: the one that ships]")
-@click.option("--json", "json_file", type=_FOLDER, help="Write the figures here too.")
+@click.option("--json", "json_file", type=OutputFile(), help="Write the figures here too.")
 @click.option("--robustness", is_flag=True, help="Measure under other light and optics too.")
 @click.option("--groups/--no-groups", "group", default=True, help="Count near copies of a part as one part.")
-@click.option("--defect-rate", type=click.FloatRange(0, 1), default=0.02, help="Share of defective parts that come in.")
+@click.option("--defect-rate", type=Finite(0, 1), default=0.02, help="Share of defective parts that come in.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the bootstrap, and of noise, lamp and moves.")
 def evaluate(
     data: Path,
@@ -196,9 +203,10 @@ def evaluate(
         found = measure.figures_of_bundle(
             bundle, files, progress, group=group, robustness=robustness, defect_rate=defect_rate, seed=seed
         )
+    found["made"]["data"] = str(data)
     report.print_tables(found, f"{bundle.card.id} on {data}")
     if json_file:
-        json_file.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        write_whole(json_file, json.dumps(found, indent=2, allow_nan=False) + "\n")
 
 
 @cli.command()
@@ -231,9 +239,9 @@ def threshold(data: Path, model: Path | None, group: bool, **policy: float | Non
 @cli.command()
 @click.argument("data", type=_FOLDER)
 @click.option("--against", type=_FOLDER, help="Pictures that must not show a part of DATA: a test set, say.")
-@click.option("--out", "page_file", type=_FOLDER, help="Write a page with thumbnails of each finding here.")
-@click.option("--json", "json_file", type=_FOLDER, help="Write the findings here, with the path of every picture.")
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="Correlation that makes one part of two.")
+@click.option("--out", "page_file", type=OutputFile(), help="Write a page with thumbnails of each finding here.")
+@click.option("--json", "json_file", type=OutputFile(), help="Write the findings here, with the path of every picture.")
+@click.option("--threshold", type=Finite(0, 1, min_open=True), help="Correlation that makes one part of two.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything serious is found.")
 def audit(
     data: Path,
@@ -255,9 +263,9 @@ def audit(
         found = look(data, against, threshold or THRESHOLD, progress)
     audit_page.print_table(found)
     if json_file:
-        json_file.write_text(json.dumps(audit_page.as_json(found), indent=2) + "\n", "utf-8")
+        write_whole(json_file, json.dumps(audit_page.as_json(found), indent=2) + "\n")
     if page_file:
-        page_file.write_text(audit_page.page(found, shlex.join(["edge-qc-train", *sys.argv[1:]])), "utf-8")
+        write_whole(page_file, audit_page.page(found, shlex.join(["edge-qc-train", *sys.argv[1:]])))
         click.echo(f"{page_file}: open it in a browser; it holds pictures of the data")
     if strict and found.count("serious"):
         sys.exit(_FAULT)
@@ -304,8 +312,10 @@ def statistics(bundle: Path, data: tuple[Path, ...], threads: int) -> None:
 
 
 def _text_or_file(text: str) -> str:
-    path = Path(text)
-    return path.read_text("utf-8").strip() if len(text) < 4096 and path.is_file() else text
+    try:
+        return Path(text).read_text("utf-8").strip()
+    except (OSError, ValueError):  # no file, and no name of one: a long sentence, say
+        return text
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from edge_qc_trainer.calibrate import Calibration, calibrate, defect_log_odds
 from edge_qc_trainer.card import notes_file
 from edge_qc_trainer.checkpoint import Checkpoints
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.dataset import IntArray
+from edge_qc_trainer.dataset import IntArray, choose_ok_labels
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.fit import Fitted
-from edge_qc_trainer.job import Job, Material, Progress, fit_network, make_bundle
+from edge_qc_trainer.job import Job, Material, Progress, fit_network, make_bundle, seconds_of
 from edge_qc_trainer.measure import Measured, choose_out_of_fold, measure, pooled
+from edge_qc_trainer.metrics import Figures, by_group, figures
+from edge_qc_trainer.sets import by_class, counted
 from edge_qc_trainer.split import Split
 from edge_qc_trainer.threshold import Chosen
 
@@ -39,11 +41,13 @@ class CrossValidated:
         calibration: of all folds together, for the model that is trained on all parts.
         chosen: the thresholds, of all folds together, where the job asks for any; a fold itself was judged by those
             that the others chose.
+        folds: of each fold, what it was trained and judged on, its figures, and the history of its fit.
     """
 
     measured: Measured
     calibration: Calibration
     chosen: Chosen | None
+    folds: list[Figures]
 
 
 def deal_into_folds(material: Material, job: Job) -> list[Split]:
@@ -55,7 +59,7 @@ def deal_into_folds(material: Material, job: Job) -> list[Split]:
     from sklearn.model_selection import StratifiedGroupKFold
 
     data, nothing = material.dataset, np.array([], np.int64)
-    counted = np.flatnonzero(data.sources < len(job.data))
+    counted = np.flatnonzero(~job.is_distinct(data.sources))
     targets, groups = data.targets[counted], material.groups[counted]
     fewest = min(len(np.unique(groups[targets == target])) for target in np.unique(targets))
     if fewest < job.folds:
@@ -107,7 +111,25 @@ def cross_validate(
     chosen = None
     if job.policy:
         measured, chosen = choose_out_of_fold(job, material, measured)
-    return CrossValidated(pooled(measured), _calibrated(job, material, folds), chosen)
+    found = [_figures(job, material, *one) for one in zip(range(1, job.folds + 1), folds, measured, strict=True)]
+    return CrossValidated(pooled(measured), _calibrated(job, material, folds), chosen, found)
+
+
+def _figures(job: Job, material: Material, number: int, fold: Fold, measured: Measured) -> Figures:
+    """By picture, and ``by_part``; the area under the curve is of one model here, and not pooled over several."""
+    data, judged = material.dataset, measured.places
+    ok_labels = choose_ok_labels(data.labels, job.ok_labels)
+    by_picture = figures(measured.judgements, data.labels, ok_labels)
+    parts = by_group(measured.judgements, material.groups[judged], ok_labels, resamples=0)
+    return {
+        "fold": number,
+        "trained": counted(material, fold.split.train),
+        "judged": {label: counted(material, places) for label, places in by_class(material, judged).items()},
+        **{key: by_picture[key] for key in ("n", "accuracy", "escape", "overkill", "auc")},
+        "by_part": {key: parts.get(key) for key in ("right", "escape", "overkill")},
+        "history": fold.fitted.history(),
+        "seconds": seconds_of(fold.fitted),
+    }
 
 
 def calibrate_on_validation(job: Job, material: Material, fitted: Fitted) -> Calibration:

@@ -129,7 +129,14 @@ def find_files(folder: Path, source: int = 0) -> list[LabelledFile]:
         )
     files: list[LabelledFile] = []
     for path in classes:
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if not path.name.isprintable():
+            raise DataError(
+                f"class folder {str(path).encode(errors='backslashreplace').decode()} has no readable name",
+                expected="a name in UTF-8",
+                got="bytes that are none, or signs that cannot be printed",
+                remedy="Rename it: a class takes its folder's name",
+            )
+        found = sorted(p for p in path.rglob("*") if _may_be_picture(p))
         if not found:
             raise DataError(
                 f"class folder {path} is empty",
@@ -139,6 +146,11 @@ def find_files(folder: Path, source: int = 0) -> list[LabelledFile]:
             )
         files += [LabelledFile(p, path.name, source) for p in found]
     return files
+
+
+def _may_be_picture(path: Path) -> bool:
+    """Files, and links that lead nowhere: these are told of as unreadable, where they would be missed in silence."""
+    return not path.name.startswith(".") and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def load(
@@ -230,6 +242,11 @@ def _labels(
             got=f"none of {len(lost)}" + (f"; the first, {why.path.name}: {why.reason}" if why else ""),
             remedy="Replace them by whole pictures of a part, or change what the recipe asks of them",
         )
+    _check_two(labels)
+    return labels
+
+
+def _check_two(labels: Sequence[str]) -> None:
     if len(labels) < 2:
         raise DataError(
             "nothing to tell apart",
@@ -237,16 +254,16 @@ def _labels(
             got=f"one class, {labels[0]}" if labels else "none",
             remedy="Add a folder with pictures of the other class",
         )
-    return labels
 
 
 def choose_ok_labels(labels: Iterable[str], given: Sequence[str]) -> tuple[str, ...]:
     """The good classes: those given, else those whose name starts with ok, good or pass.
 
     Raises:
-        DataError: if one given is unknown, or none or all of the classes would be good.
+        DataError: if there is one class only, one given is unknown, or none or all of the classes would be good.
     """
     labels = tuple(labels)
+    _check_two(labels)
     unknown = sorted(set(given) - set(labels))
     if unknown:
         raise DataError(f"--ok-label {unknown[0]} is no class", expected=f"one of {', '.join(labels)}", got=unknown[0])

@@ -15,6 +15,10 @@ class SpaceError(EdgeQcError):
     """The disk is full."""
 
 
+class OutputError(EdgeQcError):
+    """A file or a folder cannot be used."""
+
+
 class ConversionError(EdgeQcError):
     """The network could not be turned into an int8 model that the device runs."""
 

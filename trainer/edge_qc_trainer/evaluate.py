@@ -11,12 +11,13 @@ import numpy as np
 from edge_qc.bundle import Bundle, Thresholds
 from edge_qc.classify.litert import LiteRtClassifier
 from edge_qc.decide import decide
-from edge_qc.domain import FloatArray, Frame, Outcome, Part, Pixels, Prediction
+from edge_qc.domain import FloatArray, Frame, Outcome, Part, Pixels, Prediction, Verdict
 from edge_qc.errors import PictureError
-from edge_qc.inspector import Gate, Inspector
+from edge_qc.inspector import Inspector
 from edge_qc.picture import read_picture
 from edge_qc.quality import QualityGate
 from edge_qc.sections import Quality
+from edge_qc.unwrap import unwrap
 from edge_qc_trainer.dataset import LabelledFile, Unreadable
 from edge_qc_trainer.errors import DataError
 
@@ -83,19 +84,39 @@ class Judgement:
 
 def inspector_of(bundle: Bundle) -> Inspector:
     """The device's inspector with a bundle, its thresholds, and the gate's defaults."""
-    return _inspector(bundle, QualityGate(Quality(), bundle.card.statistics))
-
-
-def ungated_inspector_of(bundle: Bundle) -> Inspector:
-    """The same without a gate: for pictures that show nothing on purpose."""
-    return _inspector(bundle, lambda _frame: None)
-
-
-def _inspector(bundle: Bundle, gate: Gate) -> Inspector:
     thresholds = bundle.card.thresholds
-    classifier = LiteRtClassifier(bundle)
+    gate, classifier = QualityGate(Quality(), bundle.card.statistics), LiteRtClassifier(bundle)
     fit = bundle.card.input.fitting().frame
     return Inspector(gate, classifier, bundle.card.ok_labels, thresholds.ok_below, thresholds.reject_from, fit=fit)
+
+
+class BackgroundJudge:
+    """Judges what is left of a picture when its part is masked out, without the gate, which refuses such a sight.
+
+    The part is found on the picture as it is, and with it where to cut or to unwrap; only then is it masked: what the
+    model sees is what it would have seen, less the part.
+
+    Args:
+        bundle: a verified bundle.
+        mask: takes what the model sees of a picture, (height, width) uint8, and gives it without the part.
+    """
+
+    def __init__(self, bundle: Bundle, mask: Callable[[Pixels], Pixels]) -> None:
+        self._card, self._mask, self._classifier = bundle.card, mask, LiteRtClassifier(bundle)
+
+    def __call__(self, file: LabelledFile, pixels: Pixels) -> Judgement:
+        """The verdict; not inspected where no part is found in the picture."""
+        now = time.monotonic_ns()
+        try:
+            seen = self._card.input.fitting().pixels(pixels)
+            _, opening = self._classifier.prepare(Frame(seen, 1, now, datetime.now(UTC), source="evaluate"))
+        except PictureError as error:
+            return Judgement(file.path, file.label, Outcome.NOT_INSPECTED, None, None, str(error), file.source)
+        masked = self._mask(seen)
+        self._classifier.invoke(masked if opening is None else unwrap(masked, opening))
+        said, thresholds = self._classifier.read(opening), self._card.thresholds
+        verdict = decide(said, self._card.ok_labels, thresholds.ok_below, thresholds.reject_from)
+        return _judgement(file, verdict, said)
 
 
 def judge(
@@ -147,6 +168,11 @@ def judge_pixels(inspector: Inspector, file: LabelledFile, pixels: Pixels, seq: 
     frame = Frame(pixels, seq, now, at, source="evaluate", name=file.path.name)
     part = Part(seq, file.path.name, now, at, deadline_ns=now, source="evaluate", frame=frame)
     verdict, prediction = inspector.inspect(part)
+    judgement = _judgement(file, verdict, prediction)
+    return replace(judgement, heatmap=prediction.heatmap) if prediction else judgement
+
+
+def _judgement(file: LabelledFile, verdict: Verdict, prediction: Prediction | None) -> Judgement:
     return Judgement(
         file.path,
         file.label,
@@ -156,5 +182,4 @@ def judge_pixels(inspector: Inspector, file: LabelledFile, pixels: Pixels, seq: 
         verdict.reason,
         source=file.source,
         probabilities=tuple(map(float, prediction.probabilities)) if prediction else (),
-        heatmap=prediction.heatmap if prediction else None,
     )

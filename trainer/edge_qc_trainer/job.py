@@ -15,7 +15,8 @@ from edge_qc_trainer.card import Notes, bundle_of, versions, write_notes
 from edge_qc_trainer.checkpoint import Checkpoints
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.convert import Quantized, choose_calibration, quantize
-from edge_qc_trainer.dataset import Dataset, IntArray, LabelledFile
+from edge_qc_trainer.dataset import Dataset, Flags, IntArray, LabelledFile
+from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.fit import Fitted, Validation, import_keras, logits_of, train
 from edge_qc_trainer.groups import group_near_copies
 from edge_qc_trainer.metrics import Figures
@@ -47,6 +48,7 @@ class Job:
         policy: what the decision thresholds are chosen for.
         robustness: whether held-out pictures are judged under other light and optics too.
         audit: the JSON of an audit of the pictures, for the report.
+        beside: the ``metrics.json`` of runs with other seeds, for the report.
     """
 
     data: tuple[Path, ...]
@@ -65,6 +67,16 @@ class Job:
     policy: Policy = field(default_factory=Policy)
     robustness: bool = True
     audit: Path | None = None
+    beside: tuple[Path, ...] = ()
+
+    @property
+    def sets(self) -> tuple[Path, ...]:
+        """Every folder of pictures; a picture's ``source`` is the place of its set among them."""
+        return (*self.data, *self.distinct, *([self.test] if self.test else []))
+
+    def is_distinct(self, sources: IntArray) -> Flags:
+        """Which of some pictures come with a set whose every picture shows another part."""
+        return (sources >= len(self.data)) & (sources < len(self.data) + len(self.distinct))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,18 +169,25 @@ def gather(job: Job, progress: Progress) -> Material:
 
 def _find(job: Job) -> tuple[list[LabelledFile], list[LabelledFile]]:
     train_files: list[LabelledFile] = []
-    test_files: list[LabelledFile] = dataset.find_files(job.test) if job.test else []
+    test_files = dataset.find_files(job.test, len(job.sets) - 1) if job.test else []
     for source, folder in enumerate((*job.data, *job.distinct)):
         train, test = dataset.train_and_test(folder)
         train_files += dataset.find_files(train, source)
         test_files += dataset.find_files(test, source) if test else []
+    if test_files and job.folds:
+        raise DataError(
+            "--folds and a test set exclude each other",
+            expected="--folds, which judges every part once, or pictures to measure on",
+            got=f"--folds {job.folds}, and {len(test_files)} pictures under test/",
+            remedy="Give DATA's train/ folder, or leave out --folds",
+        )
     if test_files:
         dataset.check_same_labels((f.label for f in train_files), (f.label for f in test_files))
     return train_files, test_files
 
 
 def _group(job: Job, data: Dataset, progress: Progress) -> IntArray:
-    looked_at = np.flatnonzero((data.sources < len(job.data)) & job.group)
+    looked_at = np.flatnonzero(~job.is_distinct(data.sources) & job.group)
     if len(looked_at):
         progress.say(f"looking for near copies among {len(looked_at)} pictures")
     return group_near_copies(data.pixels, data.hashes, job.recipe.group_threshold, looked_at)
@@ -197,6 +216,11 @@ def fit_network(
         )
     on_step = progress.begin("fitting", recipe.epochs * recipe.steps_per_epoch)
     return train(recipe, sampler, validation, seed=job.seed, threads=job.threads, report=on_step, checkpoint=checkpoint)
+
+
+def seconds_of(fitted: Fitted) -> float:
+    """What the epochs of a fit took, those before a stop among them."""
+    return sum(epoch.seconds for epoch in fitted.epochs)
 
 
 def sampler_of(job: Job, material: Material) -> Sampler:

@@ -1,7 +1,6 @@
 """What was measured on parts that the judging model never saw, and the figures that come of it."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,13 +11,16 @@ from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
 from edge_qc.preprocess import Fitting, resize
 from edge_qc_trainer.calibrate import Calibration, probabilities_of
+from edge_qc_trainer.card import made_of
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.dataset import IntArray, LabelledFile, Unreadable, choose_ok_labels
+from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.evaluate import Judgement, judge
 from edge_qc_trainer.groups import group_near_copies
 from edge_qc_trainer.job import Job, Material, Progress
-from edge_qc_trainer.metrics import Figures, by_group, figures
+from edge_qc_trainer.metrics import Figures, by_group, figures, is_right
 from edge_qc_trainer.robustness import judge_varied, table
+from edge_qc_trainer.sets import file_hash, fingerprint_of, sets_of
 from edge_qc_trainer.split import spread_over_parts
 from edge_qc_trainer.threshold import Chosen, choose
 
@@ -68,8 +70,21 @@ def choose_on_validation(job: Job, material: Material, bundle: Bundle, progress:
     """Thresholds for what the job asks, by the int8 model's verdicts on the validation pictures."""
     places = material.split.validation
     files = material.files(places)
-    judgements, _ = judge(bundle, files, progress.counter("choosing thresholds", len(files)))
+    judgements = _judged(bundle, files, progress.counter("choosing thresholds", len(files)))
     return choose(judgements, material.groups[places], bundle.card.ok_labels, job.policy)
+
+
+def _judged(bundle: Bundle, files: Sequence[LabelledFile], advance: Callable[[], object]) -> list[Judgement]:
+    """The judgement of every file, all of which could be read when the run began."""
+    judgements, gone = judge(bundle, files, advance)
+    if gone:
+        raise DataError(
+            f"{gone[0].path} could be read when the run began",
+            expected="all pictures in their places until its end",
+            got=gone[0].reason,
+            remedy="Put it back; the same command goes on from its checkpoint",
+        )
+    return judgements
 
 
 def choose_out_of_fold(job: Job, material: Material, folds: Sequence[Measured]) -> tuple[list[Measured], Chosen]:
@@ -105,7 +120,7 @@ def measure(
     """
     data, places = material.dataset, material.split.held_out
     files, card = material.files(places), bundle.card
-    judgements, _ = judge(bundle, files, progress.counter("judging", len(files)))
+    judgements = _judged(bundle, files, progress.counter("judging", len(files)))
     good = np.array([label in card.ok_labels for label in card.labels])
     probabilities = probabilities_of(logits, good, calibration)
     in_float = [
@@ -129,16 +144,17 @@ def figures_of(job: Job, material: Material, measured: Measured) -> Figures:
     metrics = figures(measured.judgements, labels, ok_labels, data.unreadable)
     rate = job.policy.defect_rate
     metrics["by_group"] = by_group(measured.judgements, parts, ok_labels, defect_rate=rate, seed=job.seed)
-    known = 0 if job.folds else int(np.isin(parts, material.groups[material.split.train]).sum())
+    known = 0 if job.folds else int(np.isin(parts, material.groups[material.split.known]).sum())
     metrics["held_out_near_copies_in_training"] = known
-    names = [folder.name for folder in (*job.data, *job.distinct)]
-    if len({j.source for j in measured.judgements}) > 1:
+    metrics["data"] = sets_of(job, material, measured.places)
+    judged = sorted({judgement.source for judgement in measured.judgements})
+    if len(judged) > 1:
         metrics["by_source"] = [
             {
-                "source": name,
+                "source": job.sets[source].absolute().name,
                 **without_lists(figures([j for j in measured.judgements if j.source == source], labels, ok_labels)),
             }
-            for source, name in enumerate(names)
+            for source in judged
         ]
     metrics["quantization"] = flips(measured.judgements, measured.in_float, labels, ok_labels)
     if measured.varied:
@@ -149,7 +165,7 @@ def figures_of(job: Job, material: Material, measured: Measured) -> Figures:
 def flips(
     judgements: Sequence[Judgement], in_float: Sequence[Judgement], labels: Sequence[str], ok_labels: Sequence[str]
 ) -> Figures:
-    """What quantization changed: every picture whose verdict or class differs, with the log-odds of both.
+    """What quantization changed: every picture whose verdict or class differs, with both scores.
 
     Args:
         judgements: by the int8 model.
@@ -164,7 +180,12 @@ def flips(
         {
             "path": str(now.path),
             "label": now.label,
-            **{f"{name}_{key}": value for name, one in (("float", was), ("int8", now)) for key, value in _said(one)},
+            **{
+                f"{name}_{key}": value
+                for name, one in (("float", was), ("int8", now))
+                for key, value in (("verdict", one.outcome.value), ("predicted", one.predicted), ("score", one.score))
+            },
+            "became": "neither" if is_right(was) == is_right(now) else "right" if is_right(now) else "wrong",
         }
         for now, was in pairs
         if (now.outcome, now.predicted) != (was.outcome, was.predicted)
@@ -175,14 +196,9 @@ def flips(
         "mean_score_distance": float(np.mean(distances)) if distances else 0.0,
         "largest_score_distance": max(distances, default=0.0),
         "flipped": len(flipped),
+        **{f"became_{kind}": sum(flip["became"] == kind for flip in flipped) for kind in ("wrong", "right")},
         "flips": flipped,
     }
-
-
-def _said(judgement: Judgement) -> list[tuple[str, object]]:
-    """Logits are known up to a constant: the logarithm of a probability is one, over the temperature."""
-    logits = [round(float(value), 3) for value in np.log(np.maximum(judgement.probabilities, 1e-30))]
-    return [("verdict", judgement.outcome.value), ("predicted", judgement.predicted), ("logits", logits)]
 
 
 def judge_by_part(
@@ -203,7 +219,7 @@ def judge_by_part(
     progress.say(f"looking for near copies among {len(judgements)} pictures")
     fitting = bundle.card.input.fitting()
     pixels = np.stack([_fitted(fitting, read_picture(judgement.path)) for judgement in judgements])
-    hashes = [hashlib.sha256(judgement.path.read_bytes()).hexdigest() for judgement in judgements]
+    hashes = [file_hash(judgement.path) for judgement in judgements]
     return judgements, group_near_copies(pixels, hashes, Recipe().group_threshold, everything), unreadable
 
 
@@ -225,7 +241,7 @@ def figures_of_bundle(
     defect_rate: float,
     seed: int,
 ) -> Figures:
-    """The figures of a bundle on labelled pictures; see ``judge_by_part`` and ``figures_of``.
+    """The figures of a bundle on labelled pictures; see ``judge_by_part``, ``figures_of`` and ``_made``.
 
     Args:
         bundle: a verified bundle.
@@ -239,6 +255,8 @@ def figures_of_bundle(
     labels, ok_labels = bundle.card.labels, bundle.card.ok_labels
     judgements, groups, unreadable = judge_by_part(bundle, files, progress, group=group)
     metrics = figures(judgements, labels, ok_labels, unreadable)
+    metrics["made"] = _made(bundle, judgements)
+    metrics["thresholds"] = bundle.card.thresholds.model_dump()
     metrics["by_group"] = by_group(judgements, groups, ok_labels, defect_rate=defect_rate, seed=seed)
     if robustness and judgements:
         readable = [LabelledFile(judgement.path, judgement.label) for judgement in judgements]
@@ -247,11 +265,36 @@ def figures_of_bundle(
     return metrics
 
 
+def _made(bundle: Bundle, judgements: Sequence[Judgement]) -> Figures:
+    """What was measured with what, and whether it is ``known`` that the model was trained on these very pictures.
+
+    ``trained_on`` of them it was trained on; None where the bundle does not know the set. A picture of a part that was
+    trained on may stand in any set: that is for ``audit --against`` to find.
+    """
+    fingerprint = fingerprint_of(file_hash(judgement.path) for judgement in judgements)
+    rows = [row for row in bundle.card.metrics.get("data", []) if row["fingerprint"] == fingerprint]
+    trained_on = sum(row["trained"] for row in rows) if rows else None
+    if not rows and bundle.card.data.get("fingerprint") == fingerprint:
+        trained_on = bundle.card.data.get("train_pictures")
+    if trained_on:
+        known = f"{trained_on:,} of these very pictures were trained on: this is memory, not inspection."
+    elif trained_on == 0:
+        known = "The bundle knows this set: none of its pictures was trained on."
+    else:
+        known = (
+            "Whether parts of these pictures were trained on is not known here: compare them with the training "
+            "pictures by edge-qc-train audit --against."
+        )
+    return {**made_of(bundle), "fingerprint": fingerprint, "trained_on": trained_on, "known": known}
+
+
 def without_lists(metrics: Figures) -> Figures:
-    """The figures without the single pictures: a card names no files."""
-    lists = ("errors", "not_inspected", "unreadable")
-    short = {key: value for key, value in metrics.items() if key not in lists}
-    for section, key in (("by_group", "wrong"), ("quantization", "flips")):
+    """The figures without the single pictures and epochs: a card names no files, and is read on the device."""
+    left_out = {"errors", "not_inspected", "unreadable"}
+    short = {key: value for key, value in metrics.items() if key not in left_out}
+    for section, keys in (("by_group", {"wrong"}), ("quantization", {"flips"}), ("made", {"recipe", "policy"})):
         if section in short:
-            short[section] = {name: value for name, value in short[section].items() if name != key}
+            short[section] = {name: value for name, value in short[section].items() if name not in keys}
+    if "folds" in short:
+        short["folds"] = [{key: value for key, value in fold.items() if key != "history"} for fold in short["folds"]]
     return short

@@ -22,6 +22,8 @@ from edge_qc_trainer.intervals import (
 )
 
 Figures = dict[str, Any]
+RATES = (0.001, 0.005, 0.01, 0.02, 0.05)  # shares of defective parts that come in, for escapes in a million
+FEWEST_PARTS, FEWEST_EVENTS = 30, 5  # that a bootstrap needs: it can draw no other than these
 
 
 def figures(
@@ -172,29 +174,39 @@ def by_group(
         resamples: of the bootstrap; 0 leaves it out.
 
     Returns:
-        ``n`` parts; ``right``: those of which more than half of the pictures are right; ``mean_accuracy``: the mean of
-        the parts' own accuracies; ``escape`` and ``overkill`` of parts, with intervals as ``proportion`` makes them;
-        ``escape_ppm`` (see ``_ppm``); ``bootstrap``: intervals of the same, from drawing parts anew, ``by_picture``
-        for the figures that count pictures; ``wrong``: every part with a wrong picture, the worst first.
+        ``n`` parts; ``right``: those of which more than half of the pictures are right, and ``right_in_most`` the same
+        with its ``bootstrap``; ``mean_accuracy``: the mean of the parts' own accuracies; ``escape`` and ``overkill`` of
+        parts, with intervals as ``proportion`` makes them: the chance for a part that is seen once; ``escaped_parts``
+        and ``overkill_parts``: whole parts (see ``_whole``); ``escape_ppm`` (see ``_ppm``); ``bootstrap``: intervals of
+        the same, from drawing parts anew, ``by_picture`` for the figures that count pictures; ``wrong``: every part
+        with a wrong picture, the worst first.
     """
     kept = [place for place, judgement in enumerate(judgements) if judgement.outcome is not Outcome.NOT_INSPECTED]
     inspected = [judgements[place] for place in kept]
-    if not inspected:
-        return {"n": 0, "right": proportion(0, 0), "mean_accuracy": 0.0, "wrong": []}
-    names, part = np.unique(np.asarray(groups)[kept], return_inverse=True)
+    names, part = np.unique(np.asarray(groups)[np.array(kept, np.int64)], return_inverse=True)
     flags = _flags(inspected, ok_labels)
     counts = {name: np.asarray(np.bincount(part, flag, len(names)), np.float64) for name, flag in flags.items()}
     shares = counts["right"] / counts["all"]
+    in_most = shares > 0.5
+    counts["right in most"], counts["wrong in most"] = in_most.astype(np.float64), (~in_most).astype(np.float64)
     escape, overkill = _of_parts(counts, "escape", "defective"), _of_parts(counts, "overkill", "good")
+    right = proportion(int(counts["right in most"].sum()), len(names))
+    drawn = _drawn_anew(counts, defect_rate, seed, resamples) if resamples else {}
     return {
         "n": len(names),
-        "right": proportion(int((shares > 0.5).sum()), len(names)),
-        "mean_accuracy": float(shares.mean()),
+        "right": right,
+        "right_in_most": {**right, "bootstrap": drawn.pop("right_in_most", None)},
+        "mean_accuracy": float(shares.mean()) if inspected else None,
         "escape": escape,
         "overkill": overkill,
-        "escape_ppm": _ppm(counts, escape, defect_rate),
-        **({"bootstrap": _drawn_anew(counts, defect_rate, seed, resamples)} if resamples else {}),
-        "wrong": _wrong_parts(inspected, part, shares),
+        "escaped_parts": _whole(counts, "escape", "defective"),
+        "overkill_parts": _whole(counts, "overkill", "good"),
+        "escape_ppm": {
+            **_ppm(counts, escape, defect_rate),
+            "at": [row for row in (_ppm(counts, escape, rate) for rate in RATES) if row["ppm"] is not None],
+        },
+        **({"bootstrap": drawn} if drawn else {}),
+        "wrong": _wrong_parts(inspected, part, shares, names, ok_labels),
     }
 
 
@@ -205,9 +217,11 @@ def _flags(inspected: Sequence[Judgement], ok_labels: Sequence[str]) -> dict[str
     good = flag([judgement.label in ok_labels for judgement in inspected])
     ok = flag([judgement.outcome is Outcome.OK for judgement in inspected])
     reject = flag([judgement.outcome is Outcome.REJECT for judgement in inspected])
+    right = flag([is_right(judgement) for judgement in inspected])
     return {
         "all": np.ones(len(inspected), bool),
-        "right": flag([is_right(judgement) for judgement in inspected]),
+        "right": right,
+        "wrong": ~right,
         "defective": ~good,
         "good": good,
         "escape": ~good & ok,
@@ -227,9 +241,22 @@ def _of_parts(counts: dict[str, Floats], what: str, of: str) -> Figures:
     return proportion(round(float(shares.sum()), 9), int(has.sum()))
 
 
-def _ppm(counts: dict[str, Floats], escape: Figures, defect_rate: float) -> Figures:
-    """Escapes among a million shipped parts, and at the ends of the escape rate's exact interval; by part.
+def _whole(counts: dict[str, Floats], what: str, of: str) -> Figures:
+    """``of`` so many parts, to how many it happens in ``any`` of their pictures, in ``most``, in ``all``."""
+    shares, has = _share(counts, what, of)
+    shares = shares[has > 0]
+    return {
+        "of": len(shares),
+        "any": int((shares > 0).sum()),
+        "most": int((shares > 0.5).sum()),
+        "all": int((shares == 1).sum()),
+    }
 
+
+def _ppm(counts: dict[str, Floats], escape: Figures, defect_rate: float) -> Figures:
+    """Escapes among a million shipped parts, by part; parts that are unsure are not shipped.
+
+    ``ci95`` lies at the ends of the escape rate's interval, the share of good parts that are shipped held as it is.
     None where there were no good or no defective parts to tell by.
     """
     if not (counts["good"].any() and counts["defective"].any()):
@@ -244,49 +271,59 @@ def _ppm(counts: dict[str, Floats], escape: Figures, defect_rate: float) -> Figu
 
 
 def _drawn_anew(counts: dict[str, Floats], defect_rate: float, seed: int, resamples: int) -> Figures:
-    """The bootstrap's 95 % intervals. None where a class is missing."""
+    """The bootstrap's 95 % intervals.
+
+    None where it would claim more than its parts can tell: of fewer than ``FEWEST_PARTS``, or where fewer than
+    ``FEWEST_EVENTS`` of them show what is counted.
+    """
     columns = dict(counts)
     for what, of in (("right", "all"), ("escape", "defective"), ("overkill", "good"), ("shipped", "good")):
         columns[f"{what} share"], columns[f"{of} parts"] = _share(counts, what, of)
     sums = bootstrap(columns, (counts["defective"] > 0).astype(np.int64), seed, resamples)
 
-    def rate(what: str, of: str) -> Floats | None:
-        return sums[what] / sums[of] if (sums[of] > 0).all() else None
+    def enough(of: str, event: str) -> bool:
+        return bool((counts[of] > 0).sum() >= FEWEST_PARTS and (counts[event] > 0).sum() >= FEWEST_EVENTS)
 
-    def interval(values: Floats | None) -> list[float] | None:
-        return None if values is None else middle_95(values)
+    def interval(what: str, over: str, of: str, event: str) -> list[float] | None:
+        return middle_95(sums[what] / sums[over]) if enough(of, event) else None
 
-    escape, shipped = rate("escape share", "defective parts"), rate("shipped share", "good parts")
     ppm = None
-    if escape is not None and shipped is not None:
-        ppm = np.array([escape_ppm(defect_rate, e, g) for e, g in zip(escape, shipped, strict=True)])
+    if enough("defective", "escape") and enough("good", "shipped"):
+        escape, shipped = sums["escape share"] / sums["defective parts"], sums["shipped share"] / sums["good parts"]
+        ppm = middle_95(np.array([escape_ppm(defect_rate, e, g) for e, g in zip(escape, shipped, strict=True)]))
     return {
         "resamples": resamples,
         "seed": seed,
-        "accuracy": interval(rate("right share", "all parts")),
-        "escape": interval(escape),
-        "overkill": interval(rate("overkill share", "good parts")),
-        "escape_ppm": interval(ppm),
+        "right_in_most": interval("right in most", "all parts", "all", "wrong in most"),
+        "accuracy": interval("right share", "all parts", "all", "wrong"),
+        "escape": interval("escape share", "defective parts", "defective", "escape"),
+        "overkill": interval("overkill share", "good parts", "good", "overkill"),
+        "escape_ppm": ppm,
         "by_picture": {
-            "accuracy": interval(rate("right", "all")),
-            "escape": interval(rate("escape", "defective")),
-            "overkill": interval(rate("overkill", "good")),
+            "accuracy": interval("right", "all", "all", "wrong"),
+            "escape": interval("escape", "defective", "defective", "escape"),
+            "overkill": interval("overkill", "good", "good", "overkill"),
         },
     }
 
 
-def _wrong_parts(inspected: Sequence[Judgement], part: IntArray, shares: Floats) -> list[Figures]:
+def _wrong_parts(
+    inspected: Sequence[Judgement], part: IntArray, shares: Floats, names: IntArray, ok_labels: Sequence[str]
+) -> list[Figures]:
+    """A row for each part with a wrong picture; ``example`` is its worst, ``part`` its number in the run."""
     rows = []
     for number in np.argsort(shares, kind="stable")[: int((shares < 1).sum())]:
-        members = np.flatnonzero(part == number).tolist()
-        wrong = [place for place in members if not is_right(inspected[place])]
+        members = [inspected[place] for place in np.flatnonzero(part == number).tolist()]
+        wrong = worst_first(members, ok_labels)
         rows.append(
             {
-                "label": inspected[members[0]].label,
+                "part": int(names[number]),
+                "label": members[0].label,
                 "pictures": len(members),
                 "wrong": len(wrong),
-                "score": float(np.mean([inspected[place].score for place in members])),
-                "example": str(inspected[wrong[0]].path),
+                "judged": dict(Counter(judgement.outcome.value for judgement in members)),
+                "score": float(np.mean([judgement.score for judgement in members])),
+                "example": str(wrong[0].path),
             }
         )
     return rows

@@ -1,27 +1,28 @@
 """THE PIPELINE of ``fit``: read, group near copies, split, fit, quantize, judge as the device does, report."""
 
-import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_qc.bundle import write_bundle
-from edge_qc_trainer import crossval, limits, report_page
+from edge_qc.bundle import replace_folder, write_bundle
+from edge_qc_trainer import beside, crossval, limits, report_page
 from edge_qc_trainer.calibrate import Calibration
-from edge_qc_trainer.card import check_name, readable_card
+from edge_qc_trainer.card import check_name, made_of, readable_card
 from edge_qc_trainer.checkpoint import Checkpoints, folder_of
 from edge_qc_trainer.crossval import CrossValidated
-from edge_qc_trainer.errors import BackendError, DataError, SpaceError
+from edge_qc_trainer.errors import BackendError, DataError
 from edge_qc_trainer.fit import Fitted, import_keras
-from edge_qc_trainer.job import Job, Made, Material, Progress, fit_network, gather, make_bundle
+from edge_qc_trainer.job import Job, Made, Material, Progress, fit_network, gather, make_bundle, seconds_of
 from edge_qc_trainer.measure import Measured, choose_on_validation, figures_of, measure, without_lists
 from edge_qc_trainer.metrics import Figures
+from edge_qc_trainer.output import write_whole
 from edge_qc_trainer.threshold import Chosen
+
+_WRITTEN = {"bundle", "model.keras", "model.keras.json", "metrics.json", "report.html"}
 
 
 def run(job: Job, out: Path, progress: Progress, *, restart: bool = False) -> Figures:
@@ -43,14 +44,15 @@ def run(job: Job, out: Path, progress: Progress, *, restart: bool = False) -> Fi
     """
     check_backends()
     check_name(job.name, job.version)
-    if job.audit:
-        report_page.read_audit(job.audit)
+    audit = report_page.read_audit(job.audit) if job.audit else None
+    others = beside.read(job)
     checkpoints = Checkpoints(folder_of(out), progress.say)
     with whole_or_absent(out) as draft:
         if restart:
             checkpoints.remove()
         material = gather(job, progress)
-        notices = limits.notices(job, material)
+        beside.check_pictures(others, material.dataset.fingerprint)
+        notices = limits.notices(job, material, audit)
         for notice in notices:
             progress.say(notice)
         crossed = crossval.cross_validate(job, material, draft, progress, checkpoints) if job.folds else None
@@ -62,13 +64,15 @@ def run(job: Job, out: Path, progress: Progress, *, restart: bool = False) -> Fi
         found = crossed.measured if crossed else _measure(job, material, made, fitted, progress)
         metrics = figures_of(job, material, found)
         metrics["thresholds"] = chosen.figures if chosen else made.notes.thresholds.model_dump()
+        metrics |= _of_the_run(job, material, made, fitted, crossed)
+        metrics["beside"] = [beside.row(metrics, this=True), *(beside.row(run, this=False) for run in others.values())]
         measured_on = _measured_on(job, metrics)
         bundle = made.bundle(without_lists(metrics))
-        readable = readable_card(bundle, made.notes, metrics, measured_on)
+        readable = readable_card(bundle, made.notes, metrics, measured_on, notices)
         write_bundle(draft / "bundle", bundle.card, bundle.model, readable)
-        (draft / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+        write_whole(draft / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         page = report_page.page(job, made, fitted, found, metrics, measured_on, notices)
-        (draft / "report.html").write_text(page, "utf-8")
+        write_whole(draft / "report.html", page)
     checkpoints.remove()
     return metrics
 
@@ -93,15 +97,34 @@ def _measure(job: Job, material: Material, made: Made, fitted: Fitted, progress:
     return measure(job, material, made.bundle({}), logits, Calibration(made.notes.temperature), progress)
 
 
+def _of_the_run(
+    job: Job, material: Material, made: Made, fitted: Fitted, crossed: CrossValidated | None
+) -> dict[str, Figures | list[Figures]]:
+    """What ties the figures to the model, the pictures and what was asked; the folds, and what the fits took (s)."""
+    folds = crossed.folds if crossed else []
+    seconds = [*(fold["seconds"] for fold in folds), seconds_of(fitted)]
+    return {
+        "made": {**made_of(made.bundle({})), "fingerprint": material.dataset.fingerprint, **beside.asked(job)},
+        "seconds": {"final": seconds[-1], "fits": sum(seconds), "count": len(seconds)},
+        "folds": folds,
+    }
+
+
 def _measured_on(job: Job, metrics: Figures) -> str:
-    """The sentence that says what the figures were measured on."""
+    """The sentences that say what the figures were measured on."""
     if job.folds:
+        dealt, never = ([row for row in metrics["data"] if bool(row["judged"]) == judged] for judged in (True, False))
+        names, others = (", ".join(dict.fromkeys(row["set"] for row in rows)) for rows in (dealt, never))
+        pictures = sum(row["pictures"] for row in never)
+        trained = f"The {pictures:,} pictures of {others} were trained on in every fold and never judged. "
         return (
-            f"By cross-validation: the parts were dealt into {job.folds} folds, and each was judged by an int8 model "
-            "of this recipe that was trained and calibrated without it, with the device's own code. So every part was "
-            "judged once, by a model that had not seen it"
-            + (", under thresholds that the other folds chose" if job.policy else "")
-            + ". The model in this bundle was then trained on all parts."
+            f"By cross-validation: the parts of {names} were dealt into {job.folds} folds, and each fold was judged by "
+            "an int8 model of this recipe that was trained and calibrated without it, with the device's own code. So "
+            "each of these parts was judged once, by a model that had not seen it"
+            + (", under thresholds that the other folds chose. " if job.policy else ". ")
+            + (trained if never else "")
+            + "The model in this bundle was then trained on all of them: it was not measured itself, and is calibrated "
+            "on what the models of the folds said."
         )
     known = metrics["held_out_near_copies_in_training"]
     if known:
@@ -124,37 +147,33 @@ def check_backends() -> None:
         )
 
 
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is what ``run`` wrote, and nothing of anyone else's lies in it."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return {"bundle", "metrics.json"} <= names <= _WRITTEN
+
+
 @contextmanager
 def whole_or_absent(out: Path) -> Iterator[Path]:
     """A draft folder that takes the name ``out`` once all is written; a run that stood there is replaced.
 
     Raises:
         DataError: if ``out`` holds something that is not an earlier run.
-        SpaceError: if the disk is full.
+        OSError: if it cannot be written; then a run that stood there still does.
     """
-    if out.exists() and not (out / "metrics.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not _is_run(out) and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
             f"{out} is in use",
-            expected="a new folder, an empty one, or an earlier run",
+            expected="a new folder, an empty one, or an earlier run and nothing else",
             got="something else",
             remedy="Give --out another folder",
         )
-    draft = out.absolute().with_name(f".{out.name}.{os.getpid()}")
+    out = out.resolve()
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
         yield draft
-        if out.exists():
-            shutil.rmtree(out)
-        draft.rename(out)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise SpaceError(
-            "no space left",
-            expected=f"room for the run beside {out}, and for temporary files in {tempfile.gettempdir()}",
-            got=f"{error.strerror} at {error.filename or draft}",
-            remedy="Make room, or give --out a folder on another disk, and set TMPDIR to one",
-        ) from error
+        replace_folder(out, draft)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

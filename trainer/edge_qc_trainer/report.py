@@ -1,5 +1,6 @@
 """What a person reads of a run: templates filled in, figures as text, and tables for a terminal."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,20 @@ def render(template: str, **values: Any) -> str:
     environment.filters["ends"] = ends
     environment.filters["percent"] = percent
     environment.filters["per_million"] = per_million
-    environment.filters["decimals"] = "{:.3f}".format
+    environment.filters["bare"] = "{:g}".format
     return str(environment.get_template(template).render(**values)) + "\n"
 
 
 def count(value: float) -> str:
-    """``47``; with one decimal where parts are counted by the share of their pictures."""
-    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+    """``47``; with two decimals where parts are counted by the share of their pictures."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 
 
 def interval(figure: Figures) -> str:
     """``2 of 453 = 0.44 % (0.05 to 1.58 %)``; a part of which a third counts is a third of one."""
-    return f"{count(figure['count'])} of {figure['of']} = {percent(figure['rate'])} ({ends(figure['ci95'])})"
+    if not figure["of"]:
+        return "none measured"
+    return f"{count(figure['count'])} of {count(figure['of'])} = {percent(figure['rate'])} ({ends(figure['ci95'])})"
 
 
 def ends(ci95: Sequence[float] | None) -> str:
@@ -49,79 +52,120 @@ def per_million(ends_of: Sequence[float] | None) -> str:
     return "–" if ends_of is None else f"{ends_of[0]:,.0f} to {ends_of[1]:,.0f}"
 
 
-def percent(share: float) -> str:
-    """``0.44 %``."""
-    return f"{100 * share:.2f} %"
+def percent(share: float | None) -> str:
+    """``0.44 %``; a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.2f} %"
 
 
 def print_tables(metrics: Figures, title: str) -> None:
-    """Confusion matrix, classification report, escapes, overkill and verdicts on standard output."""
+    """The figures, the confusion matrix, the classification report and the conditions on standard output."""
     from rich.console import Console
 
-    console = Console()
-    console.print(f"[bold]{title}[/bold]: {metrics['n']} pictures, accuracy {metrics['accuracy']:.2%}")
-    if not metrics["n"]:
-        return
-    console.print(_confusion_table(metrics), _report_table(metrics))
-    console.print(f"escapes   {interval(metrics['escape'])} of the defective judged ok")
-    console.print(f"overkill  {interval(metrics['overkill'])} of the good rejected")
-    if "by_group" in metrics:
-        _print_parts(console, metrics["by_group"])
-    console.print("verdicts  " + ", ".join(f"{count} {name}" for name, count in metrics["verdicts"].items()))
+    console = Console(highlight=False)
+    if metrics.get("made", {}).get("known"):
+        console.print(metrics["made"]["known"], style="bold", markup=False)
+    console.print(f"{title}: {count(metrics['n'])} pictures", style="bold", markup=False)
+    if metrics["n"]:
+        console.print(_figures_table(metrics))
+        for line in _lines(metrics):
+            console.print(line, markup=False)
+        console.print(_confusion_table(metrics), _report_table(metrics))
+    refused = Counter(row["reason"] for row in metrics["not_inspected"])
+    if refused:
+        told = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
+        console.print(f"not inspected: {told}", markup=False)
     if "robustness" in metrics:
         console.print(_robustness_table(metrics["robustness"]))
     for file in metrics["unreadable"]:
         console.print(f"not counted: {file['path']}: {file['reason']}", markup=False)
 
 
-def _confusion_table(metrics: Figures) -> Any:
+def _table(title: str | None, first: str, others: Sequence[str]) -> Any:
+    """A table that 80 columns hold."""
+    from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("actual \\ predicted", title="Confusion matrix")
-    for label in metrics["labels"]:
-        table.add_column(label, justify="right")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(escape(name), justify="right", no_wrap=True)
+    return table
+
+
+def _figures_table(metrics: Figures) -> Any:
+    """The parts first: the intervals of pictures are too narrow where they are copies of parts."""
+    table = _table(None, "", ("count", "of", "rate", "95 %", "bootstrap"))
+    parts, right = metrics["by_group"], {"count": round(metrics["accuracy"] * metrics["n"]), "of": metrics["n"]}
+    drawn = parts["bootstrap"]
+    for name, figure, interval_drawn in (
+        ("escapes, parts", parts["escape"], drawn["escape"]),
+        ("overkill, parts", parts["overkill"], drawn["overkill"]),
+        ("right in most, parts", parts["right"], parts["right_in_most"]["bootstrap"]),
+        ("escapes, pictures", metrics["escape"], drawn["by_picture"]["escape"]),
+        ("overkill, pictures", metrics["overkill"], drawn["by_picture"]["overkill"]),
+        (
+            "right, pictures",
+            {**right, "rate": metrics["accuracy"], "ci95": metrics["accuracy_ci95"]},
+            drawn["by_picture"]["accuracy"],
+        ),
+    ):
+        rate, exact = (percent(figure["rate"]), ends(figure["ci95"])) if figure["of"] else ("–", "–")
+        table.add_row(name, count(figure["count"]), count(figure["of"]), rate, exact, ends(interval_drawn))
+    return table
+
+
+def _lines(metrics: Figures) -> list[str]:
+    parts, ppm = metrics["by_group"], metrics["by_group"]["escape_ppm"]
+    lines = [
+        f"{what}: {whole['any']} of {whole['of']} {kind} parts in a picture at least, {whole['most']} in most, "
+        f"{whole['all']} in all"
+        for what, kind, whole in (
+            ("escaped", "defective", parts["escaped_parts"]),
+            ("rejected", "good", parts["overkill_parts"]),
+        )
+        if whole["of"]
+    ]
+    if ppm["ppm"] is not None:
+        come_in = f"where {100 * ppm['defect_rate']:g} % come in defective"
+        lines.append(f"{ppm['ppm']:,.0f} ({per_million(ppm['ci95'])}) escapes in a million shipped, {come_in}")
+    auc = "–" if metrics["auc"] is None else f"{metrics['auc']:.4f}"
+    lines.append(f"AUC {auc}, calibration error {percent(metrics['calibration']['ece'])}")
+    if "thresholds" in metrics:
+        low, high = metrics["thresholds"]["ok_below"], metrics["thresholds"]["reject_from"]
+        lines.append(f"ok under a score of {low:.4g}, reject from {high:.4g}")
+    lines.append("verdicts: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in metrics["verdicts"].items()))
+    return lines
+
+
+def _confusion_table(metrics: Figures) -> Any:
+    from rich.markup import escape
+
+    table = _table("Confusion matrix, pictures", "actual \\ predicted", metrics["labels"])
     for label, counts in zip(metrics["labels"], metrics["confusion_matrix"], strict=True):
-        table.add_row(label, *map(str, counts))
+        table.add_row(escape(label), *map(str, counts))
     return table
 
 
 def _report_table(metrics: Figures) -> Any:
-    from rich.table import Table
+    """A class without a picture has no figures, and no mean has it in it."""
+    from rich.markup import escape
 
-    table = Table("class", title="Classification report")
-    for name in ("precision", "recall", "f1", "support"):
-        table.add_column(name, justify="right")
-    rows = {**metrics["per_class"], "macro avg": metrics["macro_avg"], "weighted avg": metrics["weighted_avg"]}
-    for name, row in rows.items():
-        table.add_row(name, f"{row['precision']:.4f}", f"{row['recall']:.4f}", f"{row['f1']:.4f}", str(row["support"]))
+    table = _table("Classification report, pictures", "class", ("precision", "recall", "f1", "support"))
+    averages = {"macro avg": metrics["macro_avg"], "weighted avg": metrics["weighted_avg"]}
+    every_class = all(row["support"] for row in metrics["per_class"].values())
+    for name, row in {**metrics["per_class"], **(averages if every_class else {})}.items():
+        figures = [f"{row[key]:.4f}" if row["support"] else "–" for key in ("precision", "recall", "f1")]
+        table.add_row(escape(name), *figures, str(row["support"]))
     return table
 
 
-def _print_parts(console: Any, parts: Figures) -> None:
-    ppm = parts["escape_ppm"]
-    drawn = parts["bootstrap"]
-    console.print(f"by part   {interval(parts['right'])} of the parts right in most pictures")
-    console.print(f"          escapes {interval(parts['escape'])}, bootstrap {ends(drawn['escape'])}")
-    console.print(f"          overkill {interval(parts['overkill'])}, bootstrap {ends(drawn['overkill'])}")
-    if ppm["ppm"] is not None:
-        console.print(
-            f"          {ppm['ppm']:,.0f} ({per_million(ppm['ci95'])}) escapes in a million shipped, "
-            f"where {percent(ppm['defect_rate'])} come in defective"
-        )
-
-
 def _robustness_table(found: Figures) -> Any:
-    from rich import box
-    from rich.table import Table
-
     title = f"Other light and optics: {found['pictures']} pictures, {found['parts']} parts"
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("condition", no_wrap=True)
-    for name in ("right", "change", "escapes", "overkill", "not inspected", "AUC"):
-        table.add_column(name, justify="right")
+    table = _table(title, "condition", ("right", "change", "escapes", "overkill", "not insp.", "AUC"))
     for row in (*found["conditions"], found["control"]):
-        rates = [percent(row[key]["rate"]) for key in ("escape", "overkill")]
+        rates = [percent(row[key]["rate"]) if row[key]["of"] else "–" for key in ("escape", "overkill")]
         auc = "–" if row["auc"] is None else f"{row['auc']:.4f}"
-        values = percent(row["accuracy"]), f"{row['change']:+.2f}", *rates, str(row["not_inspected"]), auc
-        table.add_row(row["condition"], *values)
+        change = "–" if row["change"] is None else f"{row['change']:+.2f}"
+        table.add_row(row["condition"], percent(row["accuracy"]), change, *rates, str(row["not_inspected"]), auc)
     return table

@@ -12,11 +12,14 @@ from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.fit import Fitted
 from edge_qc_trainer.job import Job, Made
 from edge_qc_trainer.measure import Measured
-from edge_qc_trainer.metrics import Figures, inspected_of, worst_first
+from edge_qc_trainer.metrics import Figures
 from edge_qc_trainer.report import render
-from edge_qc_trainer.report_pictures import thumbnails
+from edge_qc_trainer.report_pictures import STANDS_OUT, Thumbnail, thumbnail
 
-WORST = 24  # pictures shown; a row of the table for a hundred
+WORST = 24  # parts with a picture on the page; a row of the table for fifty
+_FOR_VALIDATION = {"patience", "held_out_share", "validation_share"}  # keys of the recipe that do nothing under folds
+
+Shown = tuple[Figures, Thumbnail]  # a part's row and its worst picture
 
 
 def page(
@@ -34,9 +37,9 @@ def page(
         notices: sentences that say what the figures cannot say.
     """
     notes = made.notes
+    recipe = job.recipe.model_dump(mode="json", exclude=_FOR_VALIDATION if job.folds else None)
     return render(
         "report.html.j2",
-        model=f"{notes.name} {notes.version}",
         notes=notes,
         kilobytes=round(len(made.quantized.model) / 1000),
         input=made.quantized.input,
@@ -47,12 +50,18 @@ def page(
         rows=_report_rows(metrics),
         intervals=_interval_rows(metrics) if metrics["n"] else [],
         plots=_plots(made, fitted, measured, metrics),
-        worst=thumbnails(worst_first(inspected_of(measured.judgements), notes.ok_labels), WORST),
+        worst=_worst(measured, metrics, notes.ok_labels),
+        most_shown=WORST,
+        stands_out=STANDS_OUT,
+        labels_of_folds=[f"#judged, {label}" for label in notes.labels],
+        good=plots.GOOD,
+        bad=plots.DEFECTIVE,
+        fewest_shown=plots.FEWEST_SHOWN,
         history=fitted.history(),
         best=fitted.best,
-        recipe=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100),
+        recipe=yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=48),
         job=job,
-        audit=None if job.audit is None else read_audit(job.audit),
+        audit=None if job.audit is None else _audit(job.audit, metrics),
     )
 
 
@@ -64,20 +73,33 @@ def read_audit(path: Path) -> Figures:
     """
     try:
         found = json.loads(path.read_text("utf-8"))
-        _ = found["n"], found["parts"], found["fingerprint"]
+        _ = found["n"], found["parts"], found["fingerprint"], found["threshold"]
         _ = [(row["level"], row["check"], row["said"], row["remedy"]) for row in found["findings"]]
+        _ = [row["fingerprint"] for row in found["sets"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no audit",
             expected="the file that edge-qc-train audit DATA --json FILE writes",
-            got=str(error),
+            got=f"no {error}" if isinstance(error, KeyError) else str(error),
             remedy="Make it anew, or leave out --audit",
         ) from None
     return dict(found)
 
 
+def _audit(path: Path, metrics: Figures) -> Figures:
+    """The audit, and ``of`` which of the run's sets it is; of none where the pictures were others."""
+    audit = read_audit(path)
+    if audit["fingerprint"] == metrics["made"]["fingerprint"]:
+        looked_at = [row["set"] for row in metrics["data"]]
+    else:
+        prints = {audit["fingerprint"], *(row["fingerprint"] for row in audit["sets"])}
+        looked_at = [row["set"] for row in metrics["data"] if row["fingerprint"] in prints]
+    return {**audit, "of": list(dict.fromkeys(looked_at))}
+
+
 def _plots(made: Made, fitted: Fitted, measured: Measured, metrics: Figures) -> dict[str, str]:
-    drawn = {"curves": plots.curves(fitted.history(), fitted.best)}
+    folds = [fold["history"] for fold in metrics["folds"]]
+    drawn = {"curves": plots.curves(fitted.history(), fitted.best, folds)}
     if metrics["n"]:
         drawn["confusion"] = plots.confusion(metrics)
         drawn["scores"] = plots.scores(measured.judgements, made.notes.ok_labels, metrics["thresholds"])
@@ -93,16 +115,30 @@ def _report_rows(metrics: Figures) -> list[tuple[str, Figures]]:
 
 
 def _interval_rows(metrics: Figures) -> list[dict[str, Any]]:
-    """Accuracy, escape and overkill, by picture and by part, each with both intervals."""
+    """Escape, overkill and what is right, by part and by picture, each with both intervals."""
     parts = metrics["by_group"]
-    drawn = parts["bootstrap"]
+    drawn, by_picture = parts["bootstrap"], parts["bootstrap"]["by_picture"]
     right = round(metrics["accuracy"] * metrics["n"])
     pictures = {"count": right, "of": metrics["n"], "rate": metrics["accuracy"], "ci95": metrics["accuracy_ci95"]}
+    in_most = parts["right_in_most"]
     return [
-        {"name": "right", "unit": "pictures", **pictures, "drawn": drawn["by_picture"]["accuracy"]},
-        {"name": "escapes", "unit": "defective pictures", **metrics["escape"], "drawn": drawn["by_picture"]["escape"]},
-        {"name": "overkill", "unit": "good pictures", **metrics["overkill"], "drawn": drawn["by_picture"]["overkill"]},
-        {"name": "right in most pictures", "unit": "parts", **parts["right"], "drawn": None},
         {"name": "escapes", "unit": "defective parts", **parts["escape"], "drawn": drawn["escape"]},
         {"name": "overkill", "unit": "good parts", **parts["overkill"], "drawn": drawn["overkill"]},
+        {"name": "right in most pictures", "unit": "parts", **in_most, "drawn": in_most["bootstrap"]},
+        {"name": "escapes", "unit": "defective pictures", **metrics["escape"], "drawn": by_picture["escape"]},
+        {"name": "overkill", "unit": "good pictures", **metrics["overkill"], "drawn": by_picture["overkill"]},
+        {"name": "right", "unit": "pictures", **pictures, "drawn": by_picture["accuracy"]},
     ]
+
+
+def _worst(measured: Measured, metrics: Figures, ok_labels: Sequence[str]) -> dict[str, list[Shown]]:
+    """The worst picture of each wrong part, by what was wrong with it: copies of it would show the same again."""
+    judged = {str(judgement.path): judgement for judgement in measured.judgements}
+    found: dict[str, list[Shown]] = {"Escapes": [], "Overkill": [], "Unsure, or another class": []}
+    for row in metrics["by_group"]["wrong"][:WORST]:
+        shown = thumbnail(judged[row["example"]])
+        if shown:
+            good, verdict = row["label"] in ok_labels, shown.judgement.outcome.value
+            kind = {(False, "ok"): "Escapes", (True, "reject"): "Overkill"}.get((good, verdict))
+            found[kind or "Unsure, or another class"].append((row, shown))
+    return {kind: several for kind, several in found.items() if several}

@@ -12,14 +12,14 @@ import numpy as np
 from edge_qc.bundle import Bundle
 from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
-from edge_qc.inspector import Inspector
 from edge_qc.picture import read_picture
-from edge_qc_trainer.dataset import IntArray, LabelledFile
-from edge_qc_trainer.evaluate import Judgement, inspector_of, judge_pixels, ungated_inspector_of
-from edge_qc_trainer.metrics import Figures, by_group, figures
+from edge_qc_trainer.dataset import Flags, IntArray, LabelledFile
+from edge_qc_trainer.evaluate import BackgroundJudge, Judgement, inspector_of, judge_pixels
+from edge_qc_trainer.metrics import Figures, figures, is_right
 
 Vary = Callable[[Pixels, np.random.Generator], Pixels]
 CLEAN, CONTROL = "as taken", "background only"
+BEARABLE = 0.5  # points of accuracy that a condition may cost
 _SHORT = ("n", "accuracy", "escape", "overkill", "auc", "verdicts")
 
 
@@ -97,7 +97,7 @@ CONDITIONS: Mapping[str, Vary] = {
 
 
 def mask_part(pixels: Pixels) -> Pixels:
-    """The corners of a picture: all within the largest ellipse in it takes the mean of what is outside."""
+    """The corners of what the model sees: all within the largest ellipse in it takes the mean of what is outside."""
     rows, columns = pixels.shape
     y, x = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)[None, :]
     outside = x**2 + y**2 > 1
@@ -118,10 +118,9 @@ def judge_varied(
         advance: called after each file.
 
     Returns:
-        A list for each condition, in the order of the files that could be read. The background alone is judged
-        without the gate, which refuses most pictures of nothing.
+        A list for each condition, in the order of the files that could be read.
     """
-    gated, ungated = inspector_of(bundle), ungated_inspector_of(bundle)
+    inspector, background = inspector_of(bundle), BackgroundJudge(bundle, mask_part)
     found: dict[str, list[Judgement]] = {name: [] for name in (*CONDITIONS, CONTROL)}
     for place, file in enumerate(files):
         try:
@@ -132,13 +131,10 @@ def judge_varied(
             advance()
         for number, (name, vary) in enumerate(CONDITIONS.items()):
             rng = np.random.default_rng([seed, number, place])
-            found[name].append(_judge(gated, file, vary(pixels, rng)))
-        found[CONTROL].append(_judge(ungated, file, mask_part(pixels)))
+            varied = np.ascontiguousarray(vary(pixels, rng))
+            found[name].append(judge_pixels(inspector, file, varied).without_heatmap())
+        found[CONTROL].append(background(file, pixels))
     return found
-
-
-def _judge(inspector: Inspector, file: LabelledFile, pixels: Pixels) -> Judgement:
-    return judge_pixels(inspector, file, np.ascontiguousarray(pixels)).without_heatmap()
 
 
 def table(
@@ -153,30 +149,66 @@ def table(
         ok_labels: those that are good.
 
     Returns:
-        ``pictures`` and ``parts``; ``conditions``: a row for each, with ``condition``, the figures, ``by_part`` (mean
-        accuracy of a part) and ``change`` (of accuracy against the pictures as taken, in points; a picture that was not
-        inspected counts as wrong here); ``control``: the row of the background alone.
+        ``pictures`` and ``parts``, and of each class ``pictures_by_class``; ``conditions``: a row for each (see
+        ``_row``); ``compared``: how many but the first; ``worse_than_half_a_point``: how many of those; ``worst``: the
+        one that costs most, None where none costs anything; ``control``: the row of the background alone, which is not
+        ``possible`` where no part was found to mask.
     """
-    rows = [_row(name, found, groups, labels, ok_labels) for name, found in varied.items()]
-    clean = next((row["right_of_all"] for row in rows if row["condition"] == CLEAN), 0.0)
-    for row in rows:
-        row["change"] = 100 * (row["right_of_all"] - clean)
+    rows = {name: _row(name, found, varied[CLEAN], groups, labels, ok_labels) for name, found in varied.items()}
+    control = rows.pop(CONTROL, None)
+    if control:
+        control["possible"] = control["n"] > 0
+        if not control["possible"]:
+            control.update(dict.fromkeys(("accuracy", "right_of_all", "by_part", "change", "change_by_part")))
+    truth = np.array([judgement.label for judgement in varied[CLEAN]])
+    compared = [row for name, row in rows.items() if name != CLEAN]
+    worst = min(compared, key=lambda row: row["change"], default={"change": 0})
     return {
         "pictures": len(groups),
         "parts": len(np.unique(groups)),
-        "conditions": [row for row in rows if row["condition"] != CONTROL],
-        "control": next((row for row in rows if row["condition"] == CONTROL), None),
+        "pictures_by_class": {
+            label: {"pictures": int((truth == label).sum()), "parts": len(np.unique(groups[truth == label]))}
+            for label in labels
+        },
+        "compared": len(compared),
+        "worse_than_half_a_point": sum(row["change"] < -BEARABLE for row in compared),
+        "worst": {key: worst[key] for key in ("condition", "change")} if worst["change"] < 0 else None,
+        "conditions": list(rows.values()),
+        "control": control,
     }
 
 
 def _row(
-    name: str, found: Sequence[Judgement], groups: IntArray, labels: Sequence[str], ok_labels: Sequence[str]
+    name: str,
+    found: Sequence[Judgement],
+    clean: Sequence[Judgement],
+    groups: IntArray,
+    labels: Sequence[str],
+    ok_labels: Sequence[str],
 ) -> Figures:
+    """The figures under a condition, and against the pictures as taken.
+
+    Of those that were inspected: the figures. Of all pictures, one that was not inspected counting as wrong:
+    ``right_of_all``; ``by_part``: the mean of the parts' own shares; ``change`` and ``change_by_part``: of these two
+    against the pictures as taken, in points; ``newly_wrong`` and ``newly_right``: pictures.
+    """
     all_figures = figures(found, labels, ok_labels)
+    right, was_right = (np.array([is_right(judgement) for judgement in judgements]) for judgements in (found, clean))
+    by_part, was_by_part = _by_part(right, groups), _by_part(was_right, groups)
     return {
         "condition": name,
         **{key: all_figures[key] for key in _SHORT},
         "not_inspected": all_figures["verdicts"]["not_inspected"],
-        "right_of_all": all_figures["accuracy"] * all_figures["n"] / len(found) if found else 0.0,
-        "by_part": by_group(found, groups, ok_labels, resamples=0)["mean_accuracy"],
+        "right_of_all": float(right.mean()),
+        "by_part": by_part,
+        "change": round(100 * float(right.mean() - was_right.mean()), 6),
+        "change_by_part": round(100 * (by_part - was_by_part), 6),
+        "newly_wrong": int((was_right & ~right).sum()),
+        "newly_right": int((right & ~was_right).sum()),
     }
+
+
+def _by_part(right: Flags, groups: IntArray) -> float:
+    """The mean of the parts' own shares."""
+    part = np.unique(groups, return_inverse=True)[1]
+    return float((np.bincount(part, right) / np.bincount(part)).mean())

@@ -22,6 +22,11 @@ class Split:
     validation: IntArray
     held_out: IntArray
 
+    @property
+    def known(self) -> IntArray:
+        """What the model knows: what it is fitted to, and what chooses the epoch and the temperature."""
+        return np.concatenate([self.train, self.validation])
+
 
 def take_groups(candidates: IntArray, targets: IntArray, groups: IntArray, share: float, seed: int) -> IntArray:
     """About a share of the candidates, with every class in it and left over, and no group torn.
@@ -104,7 +109,8 @@ def split_by_group(
     Args:
         targets: shape (pictures,), int64: class of each.
         groups: shape (pictures,), int64: group of each.
-        fixed_test: places of the pictures that were given to measure on; they are held out as they are.
+        fixed_test: places of the pictures that were given to measure on; they are held out as they are. Where there
+            are parts enough, other pictures of theirs are not for validation.
         held_out: share to hold out where none were given, 0 to 0.5; 0 holds out none.
         validation: share for validation, 0 to 0.5, of all that is not given to measure on.
         seed: of the shuffles.
@@ -118,5 +124,7 @@ def split_by_group(
         test = take_groups(rest, targets, groups, held_out, seed)
         rest = np.setdiff1d(rest, test)
         validation = min(0.5, validation / (1 - held_out))
-    chosen = take_groups(rest, targets, groups, validation, seed + 1)
+    apart = rest[~np.isin(groups[rest], groups[fixed_test])]
+    enough = all(len(np.unique(groups[apart][targets[apart] == c])) > 1 for c in np.unique(targets[rest]))
+    chosen = take_groups(apart if enough else rest, targets, groups, validation, seed + 1)
     return Split(np.setdiff1d(rest, chosen), np.sort(chosen), np.sort(test))
