@@ -30,14 +30,20 @@ def _judged(label: str, *, wrong: bool) -> Judgement:
     return Judgement(Path(f"{label}.png"), label, outcome, predicted, score, "")
 
 
-def made(seed: int = 0, fingerprint: str = "ab", recipe: Recipe | None = None, folds: int = 0) -> dict[str, Any]:
+def made(
+    seed: int = 0,
+    fingerprint: str = "ab",
+    recipe: Recipe | None = None,
+    folds: int = 0,
+    distinct: tuple[Path, ...] = (),
+) -> dict[str, Any]:
     """What says of a run what it was asked for."""
-    job = Job(data=(Path("a"),), recipe=recipe or Recipe(), seed=seed, folds=folds)
+    job = Job(data=(Path("a"),), distinct=distinct, recipe=recipe or Recipe(), seed=seed, folds=folds)
     return {"fingerprint": fingerprint, **asked(job)}
 
 
-def run_beside(*data: Path, recipe_file: Path, folds: int, seed: int) -> dict[str, Any]:
+def run_beside(data: Path, *distinct: Path, recipe_file: Path, folds: int, seed: int) -> dict[str, Any]:
     """A run on the pictures in some folders, ``broken.png`` passed over."""
-    pictures = [path for folder in data for path in folder.rglob("*.png") if path.name != "broken.png"]
+    pictures = [path for folder in (data, *distinct) for path in folder.rglob("*.png") if path.name != "broken.png"]
     fingerprint = fingerprint_of(map(file_hash, pictures))
-    return {**measured(), "made": made(seed, fingerprint, load_recipe(recipe_file), folds)}
+    return {**measured(), "made": made(seed, fingerprint, load_recipe(recipe_file), folds, distinct)}

@@ -268,6 +268,7 @@ def write_bundle(path: Path, card: Card, model: bytes, readable_card: str) -> No
         READABLE_CARD_FILE: readable_card.encode(),
     }
     files[SUMS_FILE] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
+    path = path.resolve()
     check_replaceable(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
@@ -285,10 +286,11 @@ def write_bundle(path: Path, card: Card, model: bytes, readable_card: str) -> No
 
 def check_replaceable(path: Path) -> None:
     """Raises ``BundleError`` if what stands at ``path`` is neither a bundle nor an empty folder."""
-    if path.exists() and not (path / SUMS_FILE).is_file() and (not path.is_dir() or any(path.iterdir())):
+    names = {one.name for one in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
+    if names and not SUMS_FILE in names <= {MODEL_FILE, CARD_FILE, READABLE_CARD_FILE, SUMS_FILE}:
         raise BundleError(
             f"{path} is in use",
-            expected="a new folder, an empty one, or a bundle",
+            expected="a new folder, an empty one, or a bundle and nothing else",
             got="something else",
             remedy="Give another folder",
         )
@@ -308,7 +310,7 @@ def replace_folder(path: Path, draft: Path) -> None:
     path.rename(aside)
     try:
         draft.rename(path)
-    except OSError:
+    except BaseException:  # a stop too
         aside.rename(path)
         raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -99,6 +99,23 @@ def test_a_model_whose_scale_is_not_the_cards_is_refused(tmp_path: Path) -> None
         LiteRtClassifier(load_bundle(path))
 
 
+def test_a_bundle_replaces_a_bundle(tmp_path: Path) -> None:
+    bundle = load_bundle(SHIPPED)
+    for text in ("# old\n", "# new\n"):
+        write_bundle(tmp_path / "b", bundle.card, bundle.model, text)
+    assert (tmp_path / "b" / "MODEL_CARD.md").read_text() == "# new\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_does_not_replace_a_folder_in_which_anything_else_lies(tmp_path: Path) -> None:
+    bundle = load_bundle(SHIPPED)
+    write_bundle(tmp_path / "b", bundle.card, bundle.model, "# card\n")
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(BundleError, match="is in use; expected a new folder, an empty one, or a bundle"):
+        write_bundle(tmp_path / "b", bundle.card, bundle.model, "# card\n")
+    assert (tmp_path / "b" / "thesis.txt").read_text() == "mine"
+
+
 def test_a_model_file_that_is_none_is_refused_by_the_runtime(tmp_path: Path) -> None:
     bundle = load_bundle(SHIPPED)
     write_bundle(tmp_path / "b", bundle.card, bundle.model[:1000], "# card\n")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edge_qc_trainer import beside
-from edge_qc_trainer.config import Recipe
+from edge_qc_trainer.config import Augment, Recipe
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.job import Job
 from metrics_of_runs import made, measured
@@ -51,6 +51,24 @@ def test_a_run_of_another_recipe_is_refused_by_the_key_that_differs(tmp_path: Pa
 def test_a_run_that_was_measured_in_another_way_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected folds 0; got 5"):
         beside.read(job(write(tmp_path / "a.json", folds=5)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"sets": {"data": 1, "distinct": 1, "test": False}}, "expected sets .*'distinct': 0"),
+        ({"ok_labels": ["def"]}, r"expected ok_labels \[\]; got \['def'\]"),
+    ],
+)
+def test_a_run_that_took_its_pictures_otherwise_is_refused(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        beside.read(job(write(tmp_path / "a.json", **changed)))
+
+
+def test_a_key_of_the_augmentation_is_named_by_itself(tmp_path: Path) -> None:
+    other = Recipe(augment=Augment(lamp=0.1)).model_dump(mode="json")
+    with pytest.raises(DataError, match=r"expected augment\.lamp 0\.4; got 0\.1"):
+        beside.read(job(write(tmp_path / "a.json", recipe=other)))
 
 
 def test_a_run_on_other_pictures_is_refused(tmp_path: Path) -> None:

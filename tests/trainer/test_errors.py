@@ -226,6 +226,21 @@ def test_a_link_that_leads_nowhere_is_told_of(tmp_path: Path) -> None:
     assert [file.path.name for file in loaded.unreadable] == ["b.png"]
 
 
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "figures")
+    assert os.read(reader, 99) == b"figures"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "figures.json").symlink_to(tmp_path / "kept.json")
+    write_whole(tmp_path / "figures.json", "new")
+    assert (tmp_path / "figures.json").is_symlink()
+    assert (tmp_path / "kept.json").read_text() == "new"
+
+
 def test_a_page_can_name_a_file_whose_name_is_not_utf_8(tmp_path: Path) -> None:
     write_whole(tmp_path / "page.html", os.fsdecode(b"gut-\xfc.png"))
     assert (tmp_path / "page.html").read_text("utf-8") == "gut-\\udcfc.png"

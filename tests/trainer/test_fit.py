@@ -110,7 +110,8 @@ def test_evaluate_says_first_that_the_pictures_were_trained_on(
     edge_qc_train("evaluate", parts, "--model", run_folder / "bundle", "--no-groups")
     trained = json.loads((run_folder / "metrics.json").read_text())["data"]
     said = capsys.readouterr().out.splitlines()[0]
-    assert said.startswith(f"{sum(row['trained'] for row in trained)} of these very pictures were trained on")
+    known = sum(row["trained"] + row["validation"] for row in trained)
+    assert said.startswith(f"{known} of these very pictures were trained on")
 
 
 def test_evaluate_admits_that_it_does_not_know_other_pictures(

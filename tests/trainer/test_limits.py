@@ -36,6 +36,8 @@ CLEAN = {"verdict": NOTHING, "findings": [{"level": "clean", "said": "No part be
 def said(
     material: Material, audit: dict[str, Any] | None = CLEAN, beside: tuple[Path, ...] = OTHERS, **job: Any
 ) -> str:
+    of_these = {"fingerprint": material.dataset.fingerprint, "sets": []}
+    audit = audit and {**of_these, **audit}
     return "\n".join(notices(Job(data=(Path("a"),), recipe=Recipe(), beside=beside, **job), material, audit))
 
 
@@ -96,6 +98,12 @@ def test_what_the_audit_found_serious_stands_first() -> None:
     lines = said(material(12, 30, 9), audit=audit).splitlines()
     assert lines[0] == "The audit of the pictures: 1 serious, 0 to note, 1 clean."
     assert lines[1] == "Audit: Brightness alone tells def."
+
+
+def test_an_audit_of_other_pictures_is_not_passed_off_as_one_of_these() -> None:
+    text = said(material(PLENTY, PLENTY, PLENTY), audit={**CLEAN, "fingerprint": "of others"})
+    assert text.startswith("The audit that was given is of other pictures")
+    assert NOTHING not in text
 
 
 def test_pictures_that_nobody_audited_are_admitted() -> None:

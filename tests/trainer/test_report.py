@@ -130,7 +130,10 @@ def draw(tmp_path: Path) -> Draw:
             "beside": [],
             **(changed or {}),
         }
-        return report_page.page(job, made, Fitted(None, epochs, 2), measured, metrics, "By cross-validation.", notices)
+        audit = report_page.read_audit(job.audit) if job.audit else None
+        return report_page.page(
+            job, made, Fitted(None, epochs, 2), measured, metrics, "By cross-validation.", notices, audit
+        )
 
     return page
 
@@ -335,7 +338,7 @@ def test_other_seeds_stand_under_the_key_figures_with_their_mean(draw: Draw) -> 
     ]
     page = draw({"beside": runs})
     table = page[page.index("with other seeds</caption>") : page.index("<nav")]
-    assert all(text in table for text in ("3, this model", "10 of 12", "85.00 %", "10.50"))
+    assert all(text in table for text in ("3, this model", "10 of 12", "85.00 %", "87.50 %"))
     assert "with other seeds" not in draw()
 
 
@@ -346,7 +349,15 @@ def test_notices_come_before_the_first_section(draw: Draw) -> None:
 
 def test_an_audit_is_known_by_the_sets_that_it_looked_at(draw: Draw, tmp_path: Path) -> None:
     row = {"level": "serious", "check": "brightness alone", "said": "Darker.", "remedy": ""}
-    found = {"n": 48, "parts": 12, "fingerprint": "cd", "threshold": 0.88, "findings": [row], "sets": []}
+    found = {
+        "n": 48,
+        "parts": 12,
+        "fingerprint": "cd",
+        "threshold": 0.88,
+        "verdict": "1 serious.",
+        "findings": [row],
+        "sets": [],
+    }
     (tmp_path / "audit.json").write_text(json.dumps(found))
     assert "none of the sets of this run; their fingerprint is <code>cd</code>" in draw(audit=tmp_path / "audit.json")
     (tmp_path / "audit.json").write_text(json.dumps({**found, "fingerprint": "ab"}))
@@ -357,7 +368,15 @@ def test_an_audit_is_known_by_the_sets_that_it_looked_at(draw: Draw, tmp_path: P
 
 def test_an_audit_is_read(tmp_path: Path) -> None:
     row = {"level": "note", "check": "copies", "said": "none", "remedy": ""}
-    found = {"n": 1, "parts": 1, "fingerprint": "ab", "threshold": 0.88, "findings": [row], "sets": []}
+    found = {
+        "n": 1,
+        "parts": 1,
+        "fingerprint": "ab",
+        "verdict": "1 serious.",
+        "threshold": 0.88,
+        "findings": [row],
+        "sets": [],
+    }
     (tmp_path / "audit.json").write_text(json.dumps(found))
     assert read_audit(tmp_path / "audit.json") == found
 

@@ -20,6 +20,8 @@ def asked(job: Job) -> Figures:
         "seed": job.seed,
         "folds": job.folds,
         "groups": job.group,
+        "sets": {"data": len(job.data), "distinct": len(job.distinct), "test": job.test is not None},
+        "ok_labels": sorted(job.ok_labels),
         "recipe": job.recipe.model_dump(mode="json"),
         "policy": asdict(job.policy),
     }
@@ -97,8 +99,8 @@ def _read(path: Path) -> Figures:
 
 def _check_same(path: Path, this: Figures, made: Figures) -> None:
     """Raises ``DataError`` where more than the seed differs; a key of the recipe is named by itself."""
-    ours, theirs = ({**run, **run["recipe"]} for run in (this, made))
-    for key in sorted({*ours, *theirs} - {"seed", "recipe", *(made.keys() - this.keys())}):
+    ours, theirs = (_flat(run) for run in (this, made))
+    for key in sorted({*ours, *theirs} - {"seed", *(made.keys() - this.keys())}):
         if ours.get(key) != theirs.get(key):
             raise DataError(
                 f"{path} is of a run that differs in more than its seed",
@@ -106,3 +108,10 @@ def _check_same(path: Path, this: Figures, made: Figures) -> None:
                 got=f"{theirs.get(key)}",
                 remedy=_REMEDY,
             )
+
+
+def _flat(run: Figures) -> Figures:
+    """What was asked for, with the keys of the recipe and of its augmentation beside the others."""
+    recipe = dict(run["recipe"])
+    augment = {f"augment.{key}": value for key, value in recipe.pop("augment", {}).items()}
+    return {**{key: value for key, value in run.items() if key != "recipe"}, **recipe, **augment}

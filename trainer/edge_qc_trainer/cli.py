@@ -5,8 +5,9 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ def cli() -> None:
 
 def main() -> None:
     """Runs a command. Exit status: 0 done, 1 a fault while running, 2 wrong options or data, 130 stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
@@ -141,6 +145,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     from edge_qc_trainer import pipeline, report
     from edge_qc_trainer.config import load_recipe
     from edge_qc_trainer.job import Job
+    from edge_qc_trainer.sets import printable
     from edge_qc_trainer.threshold import Policy
 
     if folds and test:
@@ -162,7 +167,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
         group=group,
         folds=folds or 0,
         threads=threads,
-        command=shlex.join(["edge-qc-train", *sys.argv[1:]]),
+        command=printable(shlex.join(["edge-qc-train", *sys.argv[1:]])),
         policy=Policy(max_escape_rate, cost_escape, cost_overkill, cost_unsure, defect_rate),
         robustness=robustness,
         audit=audit,
@@ -204,9 +209,9 @@ def evaluate(
             bundle, files, progress, group=group, robustness=robustness, defect_rate=defect_rate, seed=seed
         )
     found["made"]["data"] = str(data)
-    report.print_tables(found, f"{bundle.card.id} on {data}")
     if json_file:
         write_whole(json_file, json.dumps(found, indent=2, allow_nan=False) + "\n")
+    report.print_tables(found, f"{bundle.card.id} on {data}")
 
 
 @cli.command()
@@ -312,10 +317,10 @@ def statistics(bundle: Path, data: tuple[Path, ...], threads: int) -> None:
 
 
 def _text_or_file(text: str) -> str:
-    try:
-        return Path(text).read_text("utf-8").strip()
-    except (OSError, ValueError):  # no file, and no name of one: a long sentence, say
-        return text
+    with suppress(OSError, ValueError):  # it can be no name of a file: a long sentence, say
+        if Path(text).is_file():
+            return Path(text).read_text("utf-8", "replace").strip()
+    return text
 
 
 @contextmanager

@@ -25,6 +25,7 @@ GOOD_PREFIXES = ("ok", "good", "pass")
 Unwrapping = Literal["auto", "ring", "none"]
 _MOST_HAVE_OPENINGS = 0.99
 _NO_OPENING = "no dark round opening near its middle to unwrap the part around"
+_FIRST_PRINTABLE = 32  # signs before it control a terminal
 _LAYOUT = "a folder for each class with its pictures, such as DATA/ok/*.png and DATA/defect/*.png"
 
 
@@ -129,7 +130,7 @@ def find_files(folder: Path, source: int = 0) -> list[LabelledFile]:
         )
     files: list[LabelledFile] = []
     for path in classes:
-        if not path.name.isprintable():
+        if any(ord(sign) < _FIRST_PRINTABLE or "\ud800" <= sign <= "\udfff" for sign in path.name):
             raise DataError(
                 f"class folder {str(path).encode(errors='backslashreplace').decode()} has no readable name",
                 expected="a name in UTF-8",

@@ -149,6 +149,13 @@ def gather(job: Job, progress: Progress) -> Material:
     parts = _group(job, data, progress)
     given = set(test_files)
     fixed_test = np.array([place for place, file in enumerate(data.files) if file in given], np.int64)
+    if test_files and not len(fixed_test):
+        raise DataError(
+            "no test picture can be judged",
+            expected="pictures that can be read, with the part in them",
+            got=f"{len(test_files)}, all of them passed over",
+            remedy="Look at the reasons above, or let the trainer hold parts out",
+        )
     if job.folds:
         everything = np.arange(len(data.files))
         return Material(data, parts, Split(everything, everything[:0], everything[:0]))

@@ -14,6 +14,7 @@ from edge_qc_trainer.intervals import parts_needed, proportion
 from edge_qc_trainer.job import Job, Material
 from edge_qc_trainer.metrics import Figures
 from edge_qc_trainer.report import percent
+from edge_qc_trainer.sets import audited, sets_of
 
 UNEVEN = 3.0  # times as many pictures of one class as of another
 FEW_PARTS = 30  # of a class, to train on
@@ -37,7 +38,7 @@ def notices(job: Job, material: Material, audit: Figures | None) -> list[str]:
     """
     measured = _measured(job, material)
     return [
-        *_audited(audit),
+        *_audited(audit, job, material),
         *_refused(material),
         *_uneven(material),
         *_few(material),
@@ -48,9 +49,11 @@ def notices(job: Job, material: Material, audit: Figures | None) -> list[str]:
     ]
 
 
-def _audited(audit: Figures | None) -> list[str]:
+def _audited(audit: Figures | None, job: Job, material: Material) -> list[str]:
     if audit is None:
         return ["The pictures were not audited: what gives their class away without the part is not known here."]
+    if not audited(audit, material.dataset.fingerprint, sets_of(job, material, np.zeros(0, np.int64))):
+        return ["The audit that was given is of other pictures: what gives the class of these away is not known here."]
     serious = [row["said"] for row in audit["findings"] if row["level"] == "serious"]
     return [f"The audit of the pictures: {audit['verdict']}", *(f"Audit: {said}" for said in serious)]
 

@@ -273,13 +273,16 @@ def _made(bundle: Bundle, judgements: Sequence[Judgement]) -> Figures:
     """
     fingerprint = fingerprint_of(file_hash(judgement.path) for judgement in judgements)
     rows = [row for row in bundle.card.metrics.get("data", []) if row["fingerprint"] == fingerprint]
-    trained_on = sum(row["trained"] for row in rows) if rows else None
+    trained_on = sum(row["trained"] + row["validation"] for row in rows) if rows else None
     if not rows and bundle.card.data.get("fingerprint") == fingerprint:
         trained_on = bundle.card.data.get("train_pictures")
     if trained_on:
-        known = f"{trained_on:,} of these very pictures were trained on: this is memory, not inspection."
+        known = f"{trained_on:,} of these very pictures were trained on, or chose the epoch: this is memory, not inspection."
     elif trained_on == 0:
-        known = "The bundle knows this set: none of its pictures was trained on."
+        copies = bundle.card.metrics.get("held_out_near_copies_in_training", 0)
+        known = "The bundle knows this set: none of its pictures was trained on" + (
+            f", but {copies:,} of the pictures it was measured on show parts that were." if copies else "."
+        )
     else:
         known = (
             "Whether parts of these pictures were trained on is not known here: compare them with the training "

@@ -31,7 +31,9 @@ class OutputFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; click's ``BadParameter`` where no file can be written."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        folder = path.absolute().parent
+        if path.exists() and not path.is_file():  # a device or a pipe
+            return path
+        folder = path.resolve().parent
         if not folder.is_dir():
             self.fail(f"{path}: expected a folder {folder} to write it into, got none. Make it first.", param, ctx)
         if not os.access(folder, os.W_OK):
@@ -40,7 +42,7 @@ class OutputFile(click.Path):
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is whole or as it was before.
+    """Writes a file so that it is whole or as it was before; a device or a pipe is written to as it is.
 
     Args:
         path: the file.
@@ -49,10 +51,14 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: if it cannot be written.
     """
+    path, data = path.resolve(), text.encode("utf-8", "backslashreplace")
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("wb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -71,7 +71,7 @@ def run(job: Job, out: Path, progress: Progress, *, restart: bool = False) -> Fi
         readable = readable_card(bundle, made.notes, metrics, measured_on, notices)
         write_bundle(draft / "bundle", bundle.card, bundle.model, readable)
         write_whole(draft / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-        page = report_page.page(job, made, fitted, found, metrics, measured_on, notices)
+        page = report_page.page(job, made, fitted, found, metrics, measured_on, notices, audit)
         write_whole(draft / "report.html", page)
     checkpoints.remove()
     return metrics

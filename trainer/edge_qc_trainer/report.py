@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_qc_trainer.metrics import Figures
 
+_OF_CLASS = ("precision", "recall", "f1")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -147,15 +148,23 @@ def _confusion_table(metrics: Figures) -> Any:
     return table
 
 
+def report_rows(metrics: Figures) -> list[tuple[str, Figures]]:
+    """Rows of the classification report: a class without a picture has no figures, and no mean has it in it."""
+    rows = [
+        (name, row if row["support"] else {**row, **dict.fromkeys(_OF_CLASS)})
+        for name, row in metrics["per_class"].items()
+    ]
+    if not metrics["n"] or not all(row["support"] for _, row in rows):
+        return rows
+    return [*rows, ("macro avg", metrics["macro_avg"]), ("weighted avg", metrics["weighted_avg"])]
+
+
 def _report_table(metrics: Figures) -> Any:
-    """A class without a picture has no figures, and no mean has it in it."""
     from rich.markup import escape
 
-    table = _table("Classification report, pictures", "class", ("precision", "recall", "f1", "support"))
-    averages = {"macro avg": metrics["macro_avg"], "weighted avg": metrics["weighted_avg"]}
-    every_class = all(row["support"] for row in metrics["per_class"].values())
-    for name, row in {**metrics["per_class"], **(averages if every_class else {})}.items():
-        figures = [f"{row[key]:.4f}" if row["support"] else "–" for key in ("precision", "recall", "f1")]
+    table = _table("Classification report, pictures", "class", (*_OF_CLASS, "support"))
+    for name, row in report_rows(metrics):
+        figures = ["–" if row[key] is None else f"{row[key]:.4f}" for key in _OF_CLASS]
         table.add_row(escape(name), *figures, str(row["support"]))
     return table
 
@@ -167,5 +176,5 @@ def _robustness_table(found: Figures) -> Any:
         rates = [percent(row[key]["rate"]) if row[key]["of"] else "–" for key in ("escape", "overkill")]
         auc = "–" if row["auc"] is None else f"{row['auc']:.4f}"
         change = "–" if row["change"] is None else f"{row['change']:+.2f}"
-        table.add_row(row["condition"], percent(row["accuracy"]), change, *rates, str(row["not_inspected"]), auc)
+        table.add_row(row["condition"], percent(row["right_of_all"]), change, *rates, str(row["not_inspected"]), auc)
     return table

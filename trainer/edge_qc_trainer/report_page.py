@@ -13,8 +13,9 @@ from edge_qc_trainer.fit import Fitted
 from edge_qc_trainer.job import Job, Made
 from edge_qc_trainer.measure import Measured
 from edge_qc_trainer.metrics import Figures
-from edge_qc_trainer.report import render
+from edge_qc_trainer.report import render, report_rows
 from edge_qc_trainer.report_pictures import STANDS_OUT, Thumbnail, thumbnail
+from edge_qc_trainer.sets import audited
 
 WORST = 24  # parts with a picture on the page; a row of the table for fifty
 _FOR_VALIDATION = {"patience", "held_out_share", "validation_share"}  # keys of the recipe that do nothing under folds
@@ -23,7 +24,14 @@ Shown = tuple[Figures, Thumbnail]  # a part's row and its worst picture
 
 
 def page(
-    job: Job, made: Made, fitted: Fitted, measured: Measured, metrics: Figures, measured_on: str, notices: Sequence[str]
+    job: Job,
+    made: Made,
+    fitted: Fitted,
+    measured: Measured,
+    metrics: Figures,
+    measured_on: str,
+    notices: Sequence[str],
+    audit: Figures | None,
 ) -> str:
     """The page of a run.
 
@@ -35,6 +43,7 @@ def page(
         metrics: the figures of them.
         measured_on: a sentence that says what they were measured on.
         notices: sentences that say what the figures cannot say.
+        audit: what the audit of the pictures found; None where there was none.
     """
     notes = made.notes
     recipe = job.recipe.model_dump(mode="json", exclude=_FOR_VALIDATION if job.folds else None)
@@ -47,7 +56,7 @@ def page(
         measured_on=measured_on,
         notices=notices,
         metrics=metrics,
-        rows=_report_rows(metrics),
+        rows=report_rows(metrics),
         intervals=_interval_rows(metrics) if metrics["n"] else [],
         plots=_plots(made, fitted, measured, metrics),
         worst=_worst(measured, metrics, notes.ok_labels),
@@ -61,7 +70,9 @@ def page(
         best=fitted.best,
         recipe=yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=48),
         job=job,
-        audit=None if job.audit is None else _audit(job.audit, metrics),
+        audit=None
+        if audit is None
+        else {**audit, "of": audited(audit, metrics["made"]["fingerprint"], metrics["data"])},
     )
 
 
@@ -73,7 +84,7 @@ def read_audit(path: Path) -> Figures:
     """
     try:
         found = json.loads(path.read_text("utf-8"))
-        _ = found["n"], found["parts"], found["fingerprint"], found["threshold"]
+        _ = found["n"], found["parts"], found["fingerprint"], found["threshold"], found["verdict"]
         _ = [(row["level"], row["check"], row["said"], row["remedy"]) for row in found["findings"]]
         _ = [row["fingerprint"] for row in found["sets"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -86,17 +97,6 @@ def read_audit(path: Path) -> Figures:
     return dict(found)
 
 
-def _audit(path: Path, metrics: Figures) -> Figures:
-    """The audit, and ``of`` which of the run's sets it is; of none where the pictures were others."""
-    audit = read_audit(path)
-    if audit["fingerprint"] == metrics["made"]["fingerprint"]:
-        looked_at = [row["set"] for row in metrics["data"]]
-    else:
-        prints = {audit["fingerprint"], *(row["fingerprint"] for row in audit["sets"])}
-        looked_at = [row["set"] for row in metrics["data"] if row["fingerprint"] in prints]
-    return {**audit, "of": list(dict.fromkeys(looked_at))}
-
-
 def _plots(made: Made, fitted: Fitted, measured: Measured, metrics: Figures) -> dict[str, str]:
     folds = [fold["history"] for fold in metrics["folds"]]
     drawn = {"curves": plots.curves(fitted.history(), fitted.best, folds)}
@@ -105,13 +105,6 @@ def _plots(made: Made, fitted: Fitted, measured: Measured, metrics: Figures) -> 
         drawn["scores"] = plots.scores(measured.judgements, made.notes.ok_labels, metrics["thresholds"])
         drawn["reliability"] = plots.reliability(metrics["calibration"])
     return drawn
-
-
-def _report_rows(metrics: Figures) -> list[tuple[str, Figures]]:
-    if not metrics["n"]:
-        return []
-    averages = [("macro avg", metrics["macro_avg"]), ("weighted avg", metrics["weighted_avg"])]
-    return [*metrics["per_class"].items(), *averages]
 
 
 def _interval_rows(metrics: Figures) -> list[dict[str, Any]]:

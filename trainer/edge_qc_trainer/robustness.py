@@ -5,6 +5,7 @@ otherwise hide itself here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
 from edge_qc_trainer.dataset import Flags, IntArray, LabelledFile
+from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.evaluate import BackgroundJudge, Judgement, inspector_of, judge_pixels
 from edge_qc_trainer.metrics import Figures, figures, is_right
 
@@ -118,23 +120,34 @@ def judge_varied(
         advance: called after each file.
 
     Returns:
-        A list for each condition, in the order of the files that could be read.
+        A list for each condition, in the order of the files.
+
+    Raises:
+        DataError: if one can no longer be read.
     """
     inspector, background = inspector_of(bundle), BackgroundJudge(bundle, mask_part)
     found: dict[str, list[Judgement]] = {name: [] for name in (*CONDITIONS, CONTROL)}
     for place, file in enumerate(files):
-        try:
-            pixels = read_picture(file.path)
-        except (PictureError, OSError):
-            continue  # named among the unreadable ones, where the pictures are judged as they are
-        finally:
-            advance()
+        pixels = _read_again(file.path)
+        advance()
         for number, (name, vary) in enumerate(CONDITIONS.items()):
             rng = np.random.default_rng([seed, number, place])
             varied = np.ascontiguousarray(vary(pixels, rng))
             found[name].append(judge_pixels(inspector, file, varied).without_heatmap())
         found[CONTROL].append(background(file, pixels))
     return found
+
+
+def _read_again(path: Path) -> Pixels:
+    try:
+        return read_picture(path)
+    except (PictureError, OSError) as error:
+        raise DataError(
+            f"{path} could be read before",
+            expected="all pictures in their places",
+            got=str(error),
+            remedy="Put it back",
+        ) from None
 
 
 def table(
@@ -193,7 +206,7 @@ def _row(
     against the pictures as taken, in points; ``newly_wrong`` and ``newly_right``: pictures.
     """
     all_figures = figures(found, labels, ok_labels)
-    right, was_right = (np.array([is_right(judgement) for judgement in judgements]) for judgements in (found, clean))
+    right, was_right = (np.array([is_right(one) for one in judgements], bool) for judgements in (found, clean))
     by_part, was_by_part = _by_part(right, groups), _by_part(was_right, groups)
     return {
         "condition": name,

@@ -1,7 +1,7 @@
 """Which pictures a run was made of: by set and class, what was trained on and what was judged."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +32,28 @@ def sets_of(job: Job, material: Material, judged: IntArray) -> list[Figures]:
         skipped = [file for file in data.unreadable if folder in file.path.parents]
         fingerprint = fingerprint_of([*(data.hashes[place] for place in of_set), *_hashes_of_whole(skipped)])
         for label, places in by_class(material, of_set).items():
-            row = {"set": folder.absolute().name, "label": label, **counted(material, places)}
+            row = {"set": printable(folder.resolve().name), "label": label, **counted(material, places)}
             counts = {name: int(np.isin(places, several).sum()) for name, several in used.items()}
             rows.append({**row, "fingerprint": fingerprint, **counts})
     return rows
+
+
+def audited(audit: Figures, fingerprint: str, sets: Sequence[Figures]) -> list[str]:
+    """Names of the sets of a run that an audit is of; none where it looked at other pictures.
+
+    Args:
+        audit: what ``edge-qc-train audit --json`` wrote.
+        fingerprint: of all pictures of the run.
+        sets: rows of ``sets_of``.
+    """
+    looked_at = {audit["fingerprint"], *(row["fingerprint"] for row in audit["sets"])}
+    found = [row["set"] for row in sets if audit["fingerprint"] == fingerprint or row["fingerprint"] in looked_at]
+    return list(dict.fromkeys(found))
+
+
+def printable(name: str) -> str:
+    """A name of a file or folder, with escapes for what is not UTF-8 in it."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def by_class(material: Material, places: IntArray) -> dict[str, IntArray]:
