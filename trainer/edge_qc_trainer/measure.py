@@ -277,7 +277,7 @@ def _made(bundle: Bundle, judgements: Sequence[Judgement]) -> Figures:
     if not rows and bundle.card.data.get("fingerprint") == fingerprint:
         trained_on = bundle.card.data.get("train_pictures")
     if trained_on:
-        known = f"{trained_on:,} of these very pictures were trained on, or chose the epoch: this is memory, not inspection."
+        known = f"{trained_on:,} of these very pictures were trained on or chose the epoch: memory, not inspection."
     elif trained_on == 0:
         copies = bundle.card.metrics.get("held_out_near_copies_in_training", 0)
         known = "The bundle knows this set: none of its pictures was trained on" + (
