@@ -34,7 +34,7 @@ from edge_qc_trainer.calibrate import defect_log_odds
 from edge_qc_trainer.config import Recipe, load_recipe
 from edge_qc_trainer.crossval import deal_into_folds
 from edge_qc_trainer.fit import average_weights, import_keras, logits_of
-from edge_qc_trainer.job import Job, Material, Progress, fit_network, gather, sampler_of
+from edge_qc_trainer.job import Job, Material, Progress, fit_network, gather, sampler_of, seconds_of
 
 RATE, WEIGHT_DECAY, LEVELS = 2e-3, 0.01, 400
 OURS = "ours"
@@ -95,7 +95,7 @@ def run(job: Job, material: Material, folds: int) -> tuple[dict[str, Result], li
         seen, normalisation = material.dataset.seen(split.held_out), material.dataset.normalisation
         held_out.append(split.held_out)
         fitted = fit_network(job, of_fold, progress)
-        seconds = sum(epoch.seconds for epoch in fitted.epochs)
+        seconds = seconds_of(fitted)
         models = {OURS: (fitted.model, len(fitted.epochs) * job.recipe.steps_per_epoch, seconds)}
         for name, build in RIVALS.items():
             keras.utils.set_random_seed(job.seed)

@@ -8,10 +8,10 @@ import numpy as np
 from edge_qc.domain import Outcome
 from edge_qc_trainer.beside import asked
 from edge_qc_trainer.config import Recipe, load_recipe
+from edge_qc_trainer.dataset import file_hash, fingerprint_of
 from edge_qc_trainer.evaluate import Judgement
 from edge_qc_trainer.job import Job
 from edge_qc_trainer.metrics import by_group, figures
-from edge_qc_trainer.sets import file_hash, fingerprint_of
 
 
 def measured(defective: int = 4, good: int = 4) -> dict[str, Any]:

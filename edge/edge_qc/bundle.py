@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -268,26 +270,18 @@ def write_bundle(path: Path, card: Card, model: bytes, readable_card: str) -> No
         READABLE_CARD_FILE: readable_card.encode(),
     }
     files[SUMS_FILE] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()).encode()
-    path = path.resolve()
     check_replaceable(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
+    with whole_folder(path) as draft:
         for name, data in files.items():
             with (draft / name).open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        replace_folder(path, draft)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_replaceable(path: Path) -> None:
     """Raises ``BundleError`` if what stands at ``path`` is neither a bundle nor an empty folder."""
-    names = {one.name for one in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
-    if names and not SUMS_FILE in names <= {MODEL_FILE, CARD_FILE, READABLE_CARD_FILE, SUMS_FILE}:
+    if not is_free(path, {SUMS_FILE}, {MODEL_FILE, CARD_FILE, READABLE_CARD_FILE, SUMS_FILE}):
         raise BundleError(
             f"{path} is in use",
             expected="a new folder, an empty one, or a bundle and nothing else",
@@ -296,12 +290,38 @@ def check_replaceable(path: Path) -> None:
         )
 
 
-def replace_folder(path: Path, draft: Path) -> None:
-    """Lets a finished draft take the name ``path``; what stood there goes only when the draft stands in its place.
+def is_free(path: Path, needed: set[str], known: set[str]) -> bool:
+    """Whether nothing at ``path`` would be missed: nothing is there, or what one's own files are and no other.
+
+    Args:
+        path: where a folder is to be written.
+        needed: names that a folder must hold to be one's own.
+        known: all names that it may hold.
+    """
+    names = {one.name for one in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
+    return not names or needed <= names <= known
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A draft folder that takes the name ``path`` once all is written; after a fault ``path`` is as it was.
 
     Raises:
-        OSError: if it cannot; then ``path`` is as it was.
+        OSError: if it cannot be written.
     """
+    path = path.resolve()
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        _replace(path, draft)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _replace(path: Path, draft: Path) -> None:
+    """What stood at ``path`` goes only when the draft stands in its place."""
     if not path.exists():
         draft.rename(path)
         return

@@ -1,6 +1,5 @@
 """Reads a dataset as a suspicious engineer would: what is broken, what is there twice, what gives the class away."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ import numpy as np
 from edge_qc_trainer.audit_checks import CHECKS, Evidence, Finding, Level
 from edge_qc_trainer.audit_pictures import Picture, find_sets, look_at
 from edge_qc_trainer.confounds import Confound, find_confounds
-from edge_qc_trainer.dataset import IntArray
+from edge_qc_trainer.dataset import IntArray, fingerprint_of
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.groups import group_identical, group_rings
 from edge_qc_trainer.job import Progress
@@ -45,7 +44,7 @@ class Audit:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the sorted hashes of all whole pictures' files: the same ones give the same one."""
-        return hashlib.sha256("\n".join(sorted(p.file_hash for p in self.evidence.pictures)).encode()).hexdigest()
+        return fingerprint_of(picture.file_hash for picture in self.evidence.pictures)
 
 
 def audit(

@@ -1,6 +1,5 @@
 """The audit for people and programs: a table in the terminal, JSON, and one page that needs nothing beside it."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from edge_qc_trainer.audit import Audit
 from edge_qc_trainer.audit_checks import Finding, Item
 from edge_qc_trainer.config import Recipe
 from edge_qc_trainer.confounds import Confound
-from edge_qc_trainer.dataset import GOOD_PREFIXES
+from edge_qc_trainer.dataset import GOOD_PREFIXES, fingerprint_of
 from edge_qc_trainer.report import render
 from edge_qc_trainer.report_pictures import data_uri, shrunk
 from edge_qc_trainer.report_plots import DEFECTIVE, GOOD
@@ -125,7 +124,7 @@ def sets_of(audit: Audit) -> list[dict[str, Any]]:
     for source, one in enumerate(audit.evidence.sets):
         members = [place for place, p in enumerate(audit.evidence.pictures) if p.file.source == source]
         labels = [audit.evidence.pictures[place].file.label for place in members]
-        hashes = sorted(audit.evidence.pictures[place].file_hash for place in members)
+        hashes = [audit.evidence.pictures[place].file_hash for place in members]
         parts = {(label, int(audit.evidence.groups[place])) for label, place in zip(labels, members, strict=True)}
         pictures, of_parts = Counter(labels), Counter(label for label, _ in parts)
         broken = Counter(b.file.label for b in audit.evidence.broken if b.file.source == source)
@@ -137,7 +136,7 @@ def sets_of(audit: Audit) -> list[dict[str, Any]]:
                 "pictures": pictures[label],
                 "parts": of_parts[label],
                 "broken": broken[label],
-                "fingerprint": hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
+                "fingerprint": fingerprint_of(hashes),
             }
             for label in sorted({file.label for file in one.files})
         ]

@@ -2,24 +2,21 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edge_qc.domain import FloatArray, Frame, Pixels
+from edge_qc.domain import FloatArray, Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import decode, read_file
 from edge_qc.preprocess import resize
-from edge_qc.quality import QualityGate
-from edge_qc.sections import Quality
 from edge_qc_trainer.dataset import LabelledFile, find_files, train_and_test
 from edge_qc_trainer.groups import unwrap
+from edge_qc_trainer.statistics import refusal
 
 _SIDE = 300
 SMALL = 64
@@ -147,6 +144,7 @@ def _look(file: LabelledFile) -> Picture | Broken:
     mean, deviation = cv2.meanStdDev(pixels)
     square = resize(pixels, _SIDE, _SIDE, "letterbox")
     height, width = pixels.shape
+    fault = refusal(square)
     return Picture(
         file,
         size_bytes=len(data),
@@ -155,13 +153,7 @@ def _look(file: LabelledFile) -> Picture | Broken:
         pixel_hash=hashlib.sha256(f"{height} {width} ".encode() + pixels.tobytes()).hexdigest(),
         brightness=float(mean[0, 0]),
         contrast=float(deviation[0, 0]),
-        unfit=_refused(square, file),
+        unfit=f"{fault.reason}: {fault.detail}" if fault else "",
         small=np.asarray(cv2.resize(square, (SMALL, SMALL), interpolation=cv2.INTER_AREA), np.uint8),
         ring=unwrap(square),
     )
-
-
-def _refused(square: Pixels, file: LabelledFile) -> str:
-    frame = Frame(square, 1, time.monotonic_ns(), datetime.now(UTC), source="audit", name=file.path.name)
-    fault = QualityGate(Quality())(frame)
-    return f"{fault.reason}: {fault.detail}" if fault else ""

@@ -142,10 +142,10 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument an option
     DATA holds a folder for each class, or train/ and test/ that hold such folders. Several DATA are pooled.
     Ctrl-C leaves a checkpoint beside OUT, and the same command goes on from it.
     """
+    from edge_qc.domain import printable
     from edge_qc_trainer import pipeline, report
     from edge_qc_trainer.config import load_recipe
     from edge_qc_trainer.job import Job
-    from edge_qc_trainer.sets import printable
     from edge_qc_trainer.threshold import Policy
 
     if folds and test:

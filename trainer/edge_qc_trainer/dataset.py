@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_qc.align import Align
-from edge_qc.domain import Pixels
+from edge_qc.domain import Pixels, printable
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
 from edge_qc.preprocess import Fit, Fitting, Normalisation
@@ -98,7 +98,17 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the sorted hashes of the files: the same pictures give the same one, wherever they lie."""
-        return hashlib.sha256("\n".join(sorted(self.hashes)).encode()).hexdigest()
+        return fingerprint_of(self.hashes)
+
+
+def fingerprint_of(hashes: Iterable[str]) -> str:
+    """SHA-256 over the sorted hashes of files: the same pictures give the same one, wherever they lie."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def normalisation_of(openings: Sequence[Opening]) -> Normalisation:
@@ -132,7 +142,7 @@ def find_files(folder: Path, source: int = 0) -> list[LabelledFile]:
     for path in classes:
         if any(ord(sign) < _FIRST_PRINTABLE or "\ud800" <= sign <= "\udfff" for sign in path.name):
             raise DataError(
-                f"class folder {str(path).encode(errors='backslashreplace').decode()} has no readable name",
+                f"class folder {printable(str(path))} has no readable name",
                 expected="a name in UTF-8",
                 got="bytes that are none, or signs that cannot be printed",
                 remedy="Rename it: a class takes its folder's name",
@@ -187,7 +197,7 @@ def load(
             unreadable.append(Unreadable(file.path, str(error)))
         else:
             kept.append(file)
-            hashes.append(hashlib.sha256(file.path.read_bytes()).hexdigest())
+            hashes.append(file_hash(file.path))
         advance()
     labels = _labels(files, kept, unreadable)
     targets = np.array([labels.index(file.label) for file in kept], np.int64)

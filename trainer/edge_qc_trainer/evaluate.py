@@ -146,6 +146,16 @@ def judge(
     return judgements, unreadable
 
 
+def gone(path: Path, reason: str) -> DataError:
+    """The error of a picture that could be read when a run began, and cannot be read now."""
+    return DataError(
+        f"{path} could be read when the run began",
+        expected="all pictures in their places until its end",
+        got=reason,
+        remedy="Put it back, and give the same command again: a fit goes on from its checkpoint",
+    )
+
+
 def check_labels(bundle: Bundle, files: Sequence[LabelledFile]) -> None:
     """Raises ``DataError`` if a class folder is not one of the bundle's labels."""
     unknown = sorted({file.label for file in files} - set(bundle.card.labels))

@@ -1,13 +1,9 @@
 """What the figures of a run cannot say, and what training does about few or uneven pictures: said before it begins."""
 
 from collections import Counter
-from datetime import UTC, datetime
 
 import numpy as np
 
-from edge_qc.domain import Frame
-from edge_qc.quality import QualityGate
-from edge_qc.sections import Quality
 from edge_qc_trainer.dataset import IntArray
 from edge_qc_trainer.errors import DataError
 from edge_qc_trainer.intervals import parts_needed, proportion
@@ -15,6 +11,7 @@ from edge_qc_trainer.job import Job, Material
 from edge_qc_trainer.metrics import Figures
 from edge_qc_trainer.report import percent
 from edge_qc_trainer.sets import audited, sets_of
+from edge_qc_trainer.statistics import refusal
 
 UNEVEN = 3.0  # times as many pictures of one class as of another
 FEW_PARTS = 30  # of a class, to train on
@@ -60,8 +57,8 @@ def _audited(audit: Figures | None, job: Job, material: Material) -> list[str]:
 
 def _refused(material: Material) -> list[str]:
     """Pictures that the device's gate would refuse, before they are trained on."""
-    data, gate = material.dataset, QualityGate(Quality())
-    faults = [gate(Frame(pixels, 1, 0, datetime.now(UTC), source="training")) for pixels in data.pixels]
+    data = material.dataset
+    faults = [refusal(pixels) for pixels in data.pixels]
     refused = np.array([fault is not None for fault in faults])
     for number, label in enumerate(data.labels):
         of_class = data.targets == number

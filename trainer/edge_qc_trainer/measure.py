@@ -13,14 +13,13 @@ from edge_qc.preprocess import Fitting, resize
 from edge_qc_trainer.calibrate import Calibration, probabilities_of
 from edge_qc_trainer.card import made_of
 from edge_qc_trainer.config import Recipe
-from edge_qc_trainer.dataset import IntArray, LabelledFile, Unreadable, choose_ok_labels
-from edge_qc_trainer.errors import DataError
-from edge_qc_trainer.evaluate import Judgement, judge
+from edge_qc_trainer.dataset import IntArray, LabelledFile, Unreadable, choose_ok_labels, file_hash, fingerprint_of
+from edge_qc_trainer.evaluate import Judgement, gone, judge
 from edge_qc_trainer.groups import group_near_copies
 from edge_qc_trainer.job import Job, Material, Progress
 from edge_qc_trainer.metrics import Figures, by_group, figures, is_right
 from edge_qc_trainer.robustness import judge_varied, table
-from edge_qc_trainer.sets import file_hash, fingerprint_of, sets_of
+from edge_qc_trainer.sets import sets_of
 from edge_qc_trainer.split import spread_over_parts
 from edge_qc_trainer.threshold import Chosen, choose
 
@@ -76,14 +75,9 @@ def choose_on_validation(job: Job, material: Material, bundle: Bundle, progress:
 
 def _judged(bundle: Bundle, files: Sequence[LabelledFile], advance: Callable[[], object]) -> list[Judgement]:
     """The judgement of every file, all of which could be read when the run began."""
-    judgements, gone = judge(bundle, files, advance)
-    if gone:
-        raise DataError(
-            f"{gone[0].path} could be read when the run began",
-            expected="all pictures in their places until its end",
-            got=gone[0].reason,
-            remedy="Put it back; the same command goes on from its checkpoint",
-        )
+    judgements, unreadable = judge(bundle, files, advance)
+    if unreadable:
+        raise gone(unreadable[0].path, unreadable[0].reason)
     return judgements
 
 
@@ -213,14 +207,21 @@ def judge_by_part(
         group: whether near copies are looked for; else every picture counts as a part of its own.
     """
     judgements, unreadable = judge(bundle, files, progress.counter("judging", len(files)))
+    if not group:
+        return judgements, np.arange(len(judgements)), unreadable
+    hashes = [file_hash(judgement.path) for judgement in judgements]
+    return judgements, _parts_of(bundle, judgements, hashes, progress), unreadable
+
+
+def _parts_of(bundle: Bundle, judgements: Sequence[Judgement], hashes: Sequence[str], progress: Progress) -> IntArray:
+    """The part that each picture shows, near copies found."""
     everything = np.arange(len(judgements))
-    if not group or not judgements:
-        return judgements, everything, unreadable
+    if not judgements:
+        return everything
     progress.say(f"looking for near copies among {len(judgements)} pictures")
     fitting = bundle.card.input.fitting()
     pixels = np.stack([_fitted(fitting, read_picture(judgement.path)) for judgement in judgements])
-    hashes = [file_hash(judgement.path) for judgement in judgements]
-    return judgements, group_near_copies(pixels, hashes, Recipe().group_threshold, everything), unreadable
+    return group_near_copies(pixels, hashes, Recipe().group_threshold, everything)
 
 
 def _fitted(fitting: Fitting, pixels: Pixels) -> Pixels:
@@ -253,9 +254,11 @@ def figures_of_bundle(
         seed: of the bootstrap and the conditions.
     """
     labels, ok_labels = bundle.card.labels, bundle.card.ok_labels
-    judgements, groups, unreadable = judge_by_part(bundle, files, progress, group=group)
+    judgements, unreadable = judge(bundle, files, progress.counter("judging", len(files)))
+    hashes = [file_hash(judgement.path) for judgement in judgements]
+    groups = _parts_of(bundle, judgements, hashes, progress) if group else np.arange(len(judgements))
     metrics = figures(judgements, labels, ok_labels, unreadable)
-    metrics["made"] = _made(bundle, judgements)
+    metrics["made"] = _made(bundle, fingerprint_of(hashes))
     metrics["thresholds"] = bundle.card.thresholds.model_dump()
     metrics["by_group"] = by_group(judgements, groups, ok_labels, defect_rate=defect_rate, seed=seed)
     if robustness and judgements:
@@ -265,13 +268,12 @@ def figures_of_bundle(
     return metrics
 
 
-def _made(bundle: Bundle, judgements: Sequence[Judgement]) -> Figures:
+def _made(bundle: Bundle, fingerprint: str) -> Figures:
     """What was measured with what, and whether it is ``known`` that the model was trained on these very pictures.
 
     ``trained_on`` of them it was trained on; None where the bundle does not know the set. A picture of a part that was
     trained on may stand in any set: that is for ``audit --against`` to find.
     """
-    fingerprint = fingerprint_of(file_hash(judgement.path) for judgement in judgements)
     rows = [row for row in bundle.card.metrics.get("data", []) if row["fingerprint"] == fingerprint]
     trained_on = sum(row["trained"] + row["validation"] for row in rows) if rows else None
     if not rows and bundle.card.data.get("fingerprint") == fingerprint:

@@ -1,14 +1,12 @@
 """THE PIPELINE of ``fit``: read, group near copies, split, fit, quantize, judge as the device does, report."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_qc.bundle import replace_folder, write_bundle
+from edge_qc.bundle import is_free, whole_folder, write_bundle
 from edge_qc_trainer import beside, crossval, limits, report_page
 from edge_qc_trainer.calibrate import Calibration
 from edge_qc_trainer.card import check_name, made_of, readable_card
@@ -147,12 +145,6 @@ def check_backends() -> None:
         )
 
 
-def _is_run(folder: Path) -> bool:
-    """Whether a folder is what ``run`` wrote, and nothing of anyone else's lies in it."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return {"bundle", "metrics.json"} <= names <= _WRITTEN
-
-
 @contextmanager
 def whole_or_absent(out: Path) -> Iterator[Path]:
     """A draft folder that takes the name ``out`` once all is written; a run that stood there is replaced.
@@ -161,19 +153,12 @@ def whole_or_absent(out: Path) -> Iterator[Path]:
         DataError: if ``out`` holds something that is not an earlier run.
         OSError: if it cannot be written; then a run that stood there still does.
     """
-    if out.exists() and not _is_run(out) and (not out.is_dir() or any(out.iterdir())):
+    if not is_free(out, {"bundle", "metrics.json"}, _WRITTEN):
         raise DataError(
             f"{out} is in use",
             expected="a new folder, an empty one, or an earlier run and nothing else",
             got="something else",
             remedy="Give --out another folder",
         )
-    out = out.resolve()
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with whole_folder(out) as draft:
         yield draft
-        replace_folder(out, draft)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -94,25 +94,35 @@ def _table(title: str | None, first: str, others: Sequence[str]) -> Any:
     return table
 
 
+def figure_rows(metrics: Figures) -> list[Figures]:
+    """Escapes, overkill and what is right in most pictures, by part; escapes, overkill and what is right, by picture.
+
+    Each with its interval and, ``drawn``, the bootstrap's. The parts first: the intervals of pictures are too narrow
+    where they are copies of parts.
+    """
+    parts = metrics["by_group"]
+    drawn, by_picture = parts["bootstrap"], parts["bootstrap"]["by_picture"]
+    right = round(metrics["accuracy"] * metrics["n"])
+    pictures = {"count": right, "of": metrics["n"], "rate": metrics["accuracy"], "ci95": metrics["accuracy_ci95"]}
+    return [
+        {**parts["escape"], "drawn": drawn["escape"]},
+        {**parts["overkill"], "drawn": drawn["overkill"]},
+        {**parts["right_in_most"], "drawn": parts["right_in_most"]["bootstrap"]},
+        {**metrics["escape"], "drawn": by_picture["escape"]},
+        {**metrics["overkill"], "drawn": by_picture["overkill"]},
+        {**pictures, "drawn": by_picture["accuracy"]},
+    ]
+
+
 def _figures_table(metrics: Figures) -> Any:
-    """The parts first: the intervals of pictures are too narrow where they are copies of parts."""
     table = _table(None, "", ("count", "of", "rate", "95 %", "bootstrap"))
-    parts, right = metrics["by_group"], {"count": round(metrics["accuracy"] * metrics["n"]), "of": metrics["n"]}
-    drawn = parts["bootstrap"]
-    for name, figure, interval_drawn in (
-        ("escapes, parts", parts["escape"], drawn["escape"]),
-        ("overkill, parts", parts["overkill"], drawn["overkill"]),
-        ("right in most, parts", parts["right"], parts["right_in_most"]["bootstrap"]),
-        ("escapes, pictures", metrics["escape"], drawn["by_picture"]["escape"]),
-        ("overkill, pictures", metrics["overkill"], drawn["by_picture"]["overkill"]),
-        (
-            "right, pictures",
-            {**right, "rate": metrics["accuracy"], "ci95": metrics["accuracy_ci95"]},
-            drawn["by_picture"]["accuracy"],
-        ),
-    ):
-        rate, exact = (percent(figure["rate"]), ends(figure["ci95"])) if figure["of"] else ("–", "–")
-        table.add_row(name, count(figure["count"]), count(figure["of"]), rate, exact, ends(interval_drawn))
+    names = (
+        *("escapes, parts", "overkill, parts", "right in most, parts"),
+        *("escapes, pictures", "overkill, pictures", "right, pictures"),
+    )
+    for name, row in zip(names, figure_rows(metrics), strict=True):
+        rate, exact = (percent(row["rate"]), ends(row["ci95"])) if row["of"] else ("–", "–")
+        table.add_row(name, count(row["count"]), count(row["of"]), rate, exact, ends(row["drawn"]))
     return table
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -13,10 +12,18 @@ from edge_qc_trainer.fit import Fitted
 from edge_qc_trainer.job import Job, Made
 from edge_qc_trainer.measure import Measured
 from edge_qc_trainer.metrics import Figures
-from edge_qc_trainer.report import render, report_rows
+from edge_qc_trainer.report import figure_rows, render, report_rows
 from edge_qc_trainer.report_pictures import STANDS_OUT, Thumbnail, thumbnail
 from edge_qc_trainer.sets import audited
 
+_FIGURES = (  # what ``figure_rows`` are called on the page
+    ("escapes", "defective parts"),
+    ("overkill", "good parts"),
+    ("right in most pictures", "parts"),
+    ("escapes", "defective pictures"),
+    ("overkill", "good pictures"),
+    ("right", "pictures"),
+)
 WORST = 24  # parts with a picture on the page; a row of the table for fifty
 _FOR_VALIDATION = {"patience", "held_out_share", "validation_share"}  # keys of the recipe that do nothing under folds
 
@@ -57,7 +64,7 @@ def page(
         notices=notices,
         metrics=metrics,
         rows=report_rows(metrics),
-        intervals=_interval_rows(metrics) if metrics["n"] else [],
+        intervals=list(zip(_FIGURES, figure_rows(metrics), strict=True)) if metrics["n"] else [],
         plots=_plots(made, fitted, measured, metrics),
         worst=_worst(measured, metrics, notes.ok_labels),
         most_shown=WORST,
@@ -105,23 +112,6 @@ def _plots(made: Made, fitted: Fitted, measured: Measured, metrics: Figures) -> 
         drawn["scores"] = plots.scores(measured.judgements, made.notes.ok_labels, metrics["thresholds"])
         drawn["reliability"] = plots.reliability(metrics["calibration"])
     return drawn
-
-
-def _interval_rows(metrics: Figures) -> list[dict[str, Any]]:
-    """Escape, overkill and what is right, by part and by picture, each with both intervals."""
-    parts = metrics["by_group"]
-    drawn, by_picture = parts["bootstrap"], parts["bootstrap"]["by_picture"]
-    right = round(metrics["accuracy"] * metrics["n"])
-    pictures = {"count": right, "of": metrics["n"], "rate": metrics["accuracy"], "ci95": metrics["accuracy_ci95"]}
-    in_most = parts["right_in_most"]
-    return [
-        {"name": "escapes", "unit": "defective parts", **parts["escape"], "drawn": drawn["escape"]},
-        {"name": "overkill", "unit": "good parts", **parts["overkill"], "drawn": drawn["overkill"]},
-        {"name": "right in most pictures", "unit": "parts", **in_most, "drawn": in_most["bootstrap"]},
-        {"name": "escapes", "unit": "defective pictures", **metrics["escape"], "drawn": by_picture["escape"]},
-        {"name": "overkill", "unit": "good pictures", **metrics["overkill"], "drawn": by_picture["overkill"]},
-        {"name": "right", "unit": "pictures", **pictures, "drawn": by_picture["accuracy"]},
-    ]
 
 
 def _worst(measured: Measured, metrics: Figures, ok_labels: Sequence[str]) -> dict[str, list[Shown]]:

@@ -15,8 +15,7 @@ from edge_qc.domain import Pixels
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
 from edge_qc_trainer.dataset import Flags, IntArray, LabelledFile
-from edge_qc_trainer.errors import DataError
-from edge_qc_trainer.evaluate import BackgroundJudge, Judgement, inspector_of, judge_pixels
+from edge_qc_trainer.evaluate import BackgroundJudge, Judgement, gone, inspector_of, judge_pixels
 from edge_qc_trainer.metrics import Figures, figures, is_right
 
 Vary = Callable[[Pixels, np.random.Generator], Pixels]
@@ -142,12 +141,7 @@ def _read_again(path: Path) -> Pixels:
     try:
         return read_picture(path)
     except (PictureError, OSError) as error:
-        raise DataError(
-            f"{path} could be read before",
-            expected="all pictures in their places",
-            got=str(error),
-            remedy="Put it back",
-        ) from None
+        raise gone(path, str(error)) from None
 
 
 def table(

@@ -1,14 +1,13 @@
 """Which pictures a run was made of: by set and class, what was trained on and what was judged."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from edge_qc.domain import printable
 from edge_qc.errors import PictureError
 from edge_qc.picture import read_picture
-from edge_qc_trainer.dataset import IntArray, Unreadable
+from edge_qc_trainer.dataset import IntArray, Unreadable, file_hash, fingerprint_of
 from edge_qc_trainer.intervals import Figures
 from edge_qc_trainer.job import Job, Material
 
@@ -51,11 +50,6 @@ def audited(audit: Figures, fingerprint: str, sets: Sequence[Figures]) -> list[s
     return list(dict.fromkeys(found))
 
 
-def printable(name: str) -> str:
-    """A name of a file or folder, with escapes for what is not UTF-8 in it."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def by_class(material: Material, places: IntArray) -> dict[str, IntArray]:
     """Those of the pictures that bear each label; a label that none bears is left out."""
     targets = material.dataset.targets[places]
@@ -65,11 +59,6 @@ def by_class(material: Material, places: IntArray) -> dict[str, IntArray]:
 def counted(material: Material, places: IntArray) -> Figures:
     """How many ``pictures``, and of how many ``parts``."""
     return {"pictures": len(places), "parts": len(np.unique(material.groups[places]))}
-
-
-def fingerprint_of(hashes: Iterable[str]) -> str:
-    """SHA-256 over the sorted hashes of files: the same pictures give the same one, wherever they lie."""
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
 def _hashes_of_whole(skipped: Iterable[Unreadable]) -> list[str]:
@@ -82,8 +71,3 @@ def _hashes_of_whole(skipped: Iterable[Unreadable]) -> list[str]:
             continue
         hashes.append(file_hash(file.path))
     return hashes
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

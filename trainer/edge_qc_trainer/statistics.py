@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edge_qc.bundle import READABLE_CARD_FILE, Bundle, Statistics, load_bundle, write_bundle
-from edge_qc.domain import Pixels
+from edge_qc.domain import Frame, Pixels
 from edge_qc.features import Features, Vector, measure
-from edge_qc.quality import Likeness, unit_profile
+from edge_qc.quality import Likeness, QualityFault, QualityGate, unit_profile
 from edge_qc.sections import Quality
 from edge_qc_trainer import dataset
 from edge_qc_trainer.augment import augment
@@ -50,6 +51,15 @@ _MATCH = 0.25
 
 _COPIES_POWER = -0.5  # a picture counts (copies of its part) ** this: ten parts in hundreds of copies are not the line
 _RIDGE = 0.02  # of each feature's variance: what no training picture varies, a picture of the line may still
+
+
+def refusal(pixels: Pixels) -> QualityFault | None:
+    """What the device's gate refuses a picture for, whatever the part in it: its light, or that it shows nothing.
+
+    Args:
+        pixels: shape (height, width), uint8.
+    """
+    return QualityGate(Quality())(Frame(pixels, 1, 0, datetime.now(UTC), source="trainer"))
 
 
 def statistics_of(
